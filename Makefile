@@ -1,0 +1,67 @@
+# Everything starts here: `make` lists the targets. GNU make 3.81 (macOS) and newer.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAGE := ops.migration.dataops_v2
+# Tried after $(PYTHON), if that is given; the first one at 3.11 or newer is used.
+PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Extra arguments: make migrate ARGS="--dry-run", make test ARGS="-k lock"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help migrate test lint types bench chaos demo wheel smoke clean-slate
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+migrate: $(VENV)/.run ## Move the legacy bars of data/manifest.json into the lakehouse
+	$(BIN)/quant stage run $(STAGE) $(ARGS)
+
+test: $(VENV)/.dev ## Run the tests
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+lint: $(VENV)/.dev ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## Check types
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev ## Run the benchmarks against their floors
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+chaos: $(VENV)/.dev ## Run the long versions of the tests that kill, tear and starve
+	QUANT_CHAOS=long $(BIN)/python -m pytest -m chaos $(ARGS)
+
+demo: $(VENV)/.dev ## Regenerate the synthetic inputs under data/demo
+	$(BIN)/python scripts/make_demo.py
+
+wheel: $(VENV)/.dev ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+smoke: $(VENV)/.dev ## Build the wheel, install it elsewhere and run the main job from it
+	$(BIN)/python scripts/smoke_wheel.py
+
+clean-slate: $(VENV)/.run ## Wipe the lakehouse (refused beside a live run)
+	$(BIN)/quant lakehouse wipe --yes
+
+# The environment. A stamp stands for "installed for this pyproject.toml".
+
+$(VENV)/.made:
+	@for python in $(PYTHONS); do \
+	    if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "making $(VENV) with $$python"; \
+	        "$$python" -m venv $(VENV) && touch $@; exit; \
+	    fi; \
+	done; \
+	echo "No Python 3.11 or newer with venv found; install one or name it: make PYTHON=/path/to/python3" >&2; \
+	exit 1
+
+$(VENV)/.run: pyproject.toml $(VENV)/.made
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.made
+	$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.run $@
