@@ -1,0 +1,95 @@
+"""Runs whose process died: found, and given the terminal record they could not write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .audit import AuditLog, Head
+from .clock import iso
+from .owner import Owner, liveness
+from .record import TERMINAL, RunRecord, RunState, records, write_record
+from .status import read_status, write_status
+from .audit_reader import tail
+
+if TYPE_CHECKING:
+    from .clock import Clock
+    from .spec import StageSpec
+    from .workspace import Workspace
+
+# Unfinished runs are the newest ones: one at a time under a lock, few without.
+_LOOK_BACK = 20
+
+
+def bury_abandoned(
+    workspace: Workspace, spec: StageSpec, *, clock: Clock, actor: str, lock_held: bool
+) -> list[RunRecord]:
+    """Write the terminal record of every unfinished run of `spec` whose owner cannot finish it.
+
+    Args:
+        workspace: where to look.
+        spec: the stage.
+        clock: for the time of death.
+        actor: who writes the record.
+        lock_held: the caller holds the stage's lock, so no other run of it can publish any more.
+    """
+    buried = []
+    for record in records(workspace, spec.id, limit=_LOOK_BACK):
+        if record.is_terminal:
+            continue
+        life, evidence = liveness(Owner.from_dict(record.owner))
+        if life == "dead" or lock_held:
+            buried.append(_bury(workspace, spec, record, evidence, clock=clock, actor=actor))
+    return buried
+
+
+def _bury(  # noqa: PLR0913 - one call site; all of it is evidence
+    workspace: Workspace,
+    spec: StageSpec,
+    record: RunRecord,
+    evidence: str,
+    *,
+    clock: Clock,
+    actor: str,
+) -> RunRecord:
+    last: dict[str, object] = {}
+    for event in tail(workspace.audit, run_id=record.run_id):
+        last = event
+    recorded = _recorded_end(last)
+    head = Head(int(str(last.get("seq", 0))), str(last.get("hash"))) if last else None
+    if recorded is None:
+        log = AuditLog(
+            workspace.audit,
+            run_id=record.run_id,
+            stage_id=spec.id,
+            actor=actor,
+            clock=clock,
+            head=head,
+        )
+        fields = {"status": "abandoned", "evidence": evidence, "last_event": last.get("event")}
+        head = log.append("run_abandoned", fields, durable=True)
+        log.close()
+    ended = record.changed(
+        state=recorded or "abandoned",
+        finished_at=iso(clock.now()),
+        evidence=f"last event: {last.get('event')} at {last.get('timestamp')}; {evidence}",
+        audit_head=(head or Head())._asdict(),
+    )
+    write_record(workspace, ended)
+    _correct_status(workspace, spec, ended)
+    return ended
+
+
+def _recorded_end(last: dict[str, object]) -> RunState | None:
+    """Return the end that the audit log knows: the run died between it and its record."""
+    status = last.get("status")
+    if str(last.get("event")) == f"run_{status}" and status in TERMINAL:
+        return status  # type: ignore[return-value]
+    return None
+
+
+def _correct_status(workspace: Workspace, spec: StageSpec, record: RunRecord) -> None:
+    path = workspace.status_file(spec, record.run_id)
+    status = read_status(path)
+    if status is not None and status.get("run_id") == record.run_id:
+        moment = record.finished_at
+        write_status(path, status | {"state": record.state, "last_update": moment})

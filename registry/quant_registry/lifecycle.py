@@ -1,0 +1,357 @@
+"""The life of one run: its states, and the files that tell them.
+
+``queued → running ⇄ pause_requested → paused``, ``cancel_requested``, then ``succeeded``,
+``failed`` or ``cancelled``. Two threads meet here, the body's and the attendant's, under one lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .attendant import Attendant
+from .audit import AuditLog
+from .clock import iso, parse_iso
+from .control import ANY, Directive, Target, in_force
+from .control_file import Control, ControlFile
+from .errors import QuantError, RunCancelled, RunFailed
+from .files import make_folder
+from .progress import Progress
+from .record import read_record, write_record
+from .status import (
+    HEARTBEAT_SECONDS,
+    MIN_SECONDS_BETWEEN_WRITES,
+    REPORTED,
+    next_actions,
+    write_status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .clock import Clock
+    from .lock import StageLock
+    from .record import RunRecord, RunState
+    from .spec import StageSpec
+    from .workspace import Workspace
+
+# An editor in the middle of saving leaves the control file unreadable for a moment: after
+# SAVING_SECONDS it is told, after GRACE_SECONDS the run pauses.
+SAVING_SECONDS = 0.3
+GRACE_SECONDS = 3.0
+
+
+class Lifecycle:
+    """State machine of one run, with its audit log, record, status file and control."""
+
+    def __init__(  # noqa: PLR0913 - the parts of a run, each made by the runner
+        self,
+        *,
+        workspace: Workspace,
+        spec: StageSpec,
+        record: RunRecord,
+        lock: StageLock | None,
+        clock: Clock,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.workspace = workspace
+        self.spec = spec
+        self.clock = clock
+        self.record = record
+        self.audit = AuditLog(
+            workspace.audit,
+            run_id=record.run_id,
+            stage_id=spec.id,
+            actor=record.actor,
+            clock=clock,
+        )
+        self.progress: Progress | None = None
+        self.step: str | None = None
+        self._lock = lock
+        self._stop = stop or threading.Event()
+        self._target = Target(
+            run_id=record.run_id, stage_id=spec.id, started_at=parse_iso(record.created_at)
+        )
+        self._control_file = ControlFile(workspace)
+        self._control: Control | None = None
+        self._directive: Directive | None = None
+        self._unreadable_since: float | None = None
+        self._unreadable_told = False
+        self._reported: dict[str, Any] = dict.fromkeys(REPORTED)
+        self._committing = False
+        self._dirty = False
+        self._written_at = float("-inf")
+        self._began = clock.monotonic()
+        self._paused_at: float | None = None
+        self._paused_seconds = 0.0
+        self._fault: BaseException | None = None
+        self._changed = threading.Condition(threading.RLock())
+        self._attendant = Attendant(workspace.lakehouse, self._tick, self._attendant_failed)
+
+    # What the runner calls, in this order.
+
+    def start(self) -> None:
+        """Show the run to observers, and hear what control says before any work begins."""
+        make_folder(self.workspace.lakehouse)
+        with self._changed:
+            self.emit("run_started", continues=self.record.continues, status="running")
+            self._observe()
+            if self.record.state == "running":
+                self._write_status()
+        self._attendant.start()
+
+    def finish(
+        self,
+        state: RunState,
+        *,
+        result: dict[str, Any] | None = None,
+        error: QuantError | None = None,
+    ) -> RunRecord:
+        """End the run in `state`: audit first, then the record, then the status.
+
+        A run that lost its lock may have been recorded as abandoned meanwhile; that stands.
+        """
+        self._attendant.stop()
+        with self._changed:
+            standing = read_record(self.workspace, self.record.run_id)
+            if standing.is_terminal:
+                return standing
+            document = None if error is None else error.to_dict() | {"exit_code": error.exit_code}
+            self.emit(
+                f"run_{state}",
+                durable=True,
+                status=state,
+                error=document,
+                **{key: value for key, value in self._reported.items() if value is not None},
+            )
+            self.record = self.record.changed(
+                state=state,
+                result=result,
+                error=document,
+                finished_at=iso(self.clock.now()),
+                active_seconds=round(self.active_seconds(), 6),
+                paused_seconds=round(self._paused_seconds, 6),
+                audit_head=self.audit.head._asdict(),
+            )
+            write_record(self.workspace, self.record)
+            self._write_status()
+            self.audit.close()
+            return self.record
+
+    # What `Run` calls, from the body's thread.
+
+    def emit(self, event: str, *, durable: bool = False, **fields: Any) -> None:
+        """Append an event, with the progress where there is any."""
+        if self.progress is not None:
+            fields.setdefault("progress", self.progress.to_dict())
+        self.audit.append(event, fields, durable=durable)
+        self._dirty = True
+
+    def report(self, **fields: Any) -> None:
+        """Set fields of the status that observers gate on, and write it."""
+        unknown = set(fields) - set(REPORTED)
+        if unknown:
+            raise TypeError(f"the status has no field {sorted(unknown)}; it has {REPORTED}")
+        with self._changed:
+            self._reported.update(fields)
+            self._write_status()
+
+    def enter_step(self, name: str) -> None:
+        """Name the step that begins."""
+        with self._changed:
+            self.step = name
+            self._write_status()
+
+    def safe_point(self, drain: Callable[[], None] | None = None) -> None:
+        """Obey control: return at once, wait while paused, or raise.
+
+        Args:
+            drain: waits for work that other threads still have in hand, before ``paused``.
+
+        Raises:
+            RunCancelled: the run is to end here.
+        """
+        if self._directive is not None or self._fault is not None or self._stop.is_set():
+            self._obey(drain)
+
+    def verify_ownership(self) -> None:
+        """Raise OwnershipLost where the lock is no longer this run's."""
+        if self._lock is not None:
+            self._lock.verify()
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Mark the time in which a directive finds the run publishing."""
+        with self._changed:
+            self._committing = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._committing = False
+
+    def persist_head(self) -> None:
+        """Put the head of the audit chain into the record."""
+        with self._changed:
+            self._record_state(self.record.state)
+
+    def active_seconds(self) -> float:
+        """Return the seconds since the start, pauses left out."""
+        now = self.clock.monotonic()
+        paused = 0.0 if self._paused_at is None else now - self._paused_at
+        return now - self._began - self._paused_seconds - paused
+
+    # Control.
+
+    def _tick(self) -> None:
+        with self._changed:
+            self._observe()
+            since = self.clock.monotonic() - self._written_at
+            if since >= HEARTBEAT_SECONDS or (self._dirty and since >= MIN_SECONDS_BETWEEN_WRITES):
+                self._write_status()
+
+    def _attendant_failed(self, error: BaseException) -> None:
+        with self._changed:
+            self._fault = error
+            self._changed.notify_all()
+
+    def _observe(self) -> None:
+        control = self._control_file.read()
+        if self._control is None or control.digest != self._control.digest:
+            self._dirty = True
+            if control.error is None:
+                self._control_file.remember(control)
+        self._control = control
+        self._watch_readability(control)
+        self._follow(self._wanted(control))
+
+    def _watch_readability(self, control: Control) -> None:
+        if control.error is None:
+            self._unreadable_since, self._unreadable_told = None, False
+            return
+        now = self.clock.monotonic()
+        if self._unreadable_since is None:
+            self._unreadable_since = now
+        if not self._unreadable_told and now - self._unreadable_since >= SAVING_SECONDS:
+            self._unreadable_told = True
+            self.emit("control_unreadable", status="warning", error=control.error.to_dict())
+
+    def _wanted(self, control: Control) -> Directive | None:
+        now = self.clock.now()
+        if self._stop.is_set():
+            return _own("cancel", self.record.run_id, "the process was asked to stop", now)
+        found = in_force(control.directives, self._target, now)
+        since = self._unreadable_since
+        if found is None and since is not None and self.clock.monotonic() - since > GRACE_SECONDS:
+            return _own("pause", ANY, "the control file cannot be read", now)
+        return found
+
+    def _follow(self, wanted: Directive | None) -> None:
+        state = self.record.state
+        if state == "cancel_requested":
+            return  # an edge: nothing takes it back
+        self._directive = wanted
+        if wanted is not None and wanted.action == "cancel":
+            self._move("cancel_requested", "cancel_requested", wanted)
+        elif wanted is not None and state == "running":
+            self._move("pause_requested", "pause_requested", wanted)
+        elif wanted is None and state == "pause_requested":
+            self._move("running", "resumed", None)
+        self._changed.notify_all()
+
+    def _obey(self, drain: Callable[[], None] | None) -> None:
+        with self._changed:
+            self._raise_if_ended()
+        if drain is not None:
+            drain()
+        with self._changed:
+            self._raise_if_ended()
+            if self._directive is None:
+                return
+            self._move("paused", "paused", self._directive)
+            self._paused_at = self.clock.monotonic()
+            self._changed.wait_for(self._is_released)
+            self._paused_seconds += self.clock.monotonic() - self._paused_at
+            self._paused_at = None
+            self._raise_if_ended()
+            self._move("running", "resumed", None)
+
+    def _is_released(self) -> bool:
+        directive = self._directive
+        return directive is None or directive.action == "cancel" or self._fault is not None
+
+    def _raise_if_ended(self) -> None:
+        if self._fault is not None:
+            fault = self._fault
+            if isinstance(fault, QuantError):
+                raise fault
+            raise RunFailed(
+                f"the run could not be attended: {type(fault).__name__}: {fault}",
+                fix="see that the workspace can be written, then run the stage again",
+            ) from fault
+        if self._stop.is_set() and self.record.state != "cancel_requested":
+            self._observe()
+        directive = self._directive
+        if directive is not None and directive.action == "cancel":
+            reason = f": {directive.reason}" if directive.reason else ""
+            raise RunCancelled(
+                f"cancelled by {directive.actor or 'the control file'}{reason}",
+                fix=f"continue with: quant stage run {self.spec.id}",
+            )
+
+    # The files.
+
+    def _move(self, state: RunState, event: str, directive: Directive | None) -> None:
+        self.emit(
+            event,
+            durable=True,
+            status=state,
+            directive=None if directive is None else directive.to_dict(),
+        )
+        self._record_state(state)
+        self._write_status()
+
+    def _record_state(self, state: RunState) -> None:
+        self.record = self.record.changed(state=state, audit_head=self.audit.head._asdict())
+        write_record(self.workspace, self.record)
+
+    def _write_status(self) -> None:
+        self._dirty = False
+        self._written_at = self.clock.monotonic()
+        write_status(
+            self.workspace.status_file(self.spec, self.record.run_id), self._status_document()
+        )
+
+    def _status_document(self) -> dict[str, Any]:
+        record, directive = self.record, self._directive
+        now = iso(self.clock.now())
+        return {
+            **self._reported,
+            "last_update": now,
+            "lock_id": record.lock_id,
+            "can_resume": record.state != "succeeded",
+            "stage_id": record.stage_id,
+            "run_id": record.run_id,
+            "state": record.state,
+            "step": self.step,
+            "progress": None if self.progress is None else self.progress.to_dict(),
+            "owner": record.owner,
+            "heartbeat_at": now,
+            "control": {
+                "digest": None if self._control is None else self._control.digest,
+                "directive": None if directive is None else directive.to_dict(),
+                "committing": self._committing,
+            },
+            "error": record.error,
+            "next_actions": next_actions(
+                record.state,
+                run_id=record.run_id,
+                stage_id=record.stage_id,
+                scope=None if directive is None else directive.scope,
+            ),
+        }
+
+
+def _own(action: Any, scope: str, reason: str, now: Any) -> Directive:
+    return Directive(scope=scope, action=action, reason=reason, issued_at=now, actor="quant")

@@ -1,0 +1,56 @@
+"""The status file: a run's observed state, for observers that gate other work on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .files import dump_json, read_json, write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SCHEMA = "status/1"
+# The seed's own fields, which a body may set.
+REPORTED = ("phase", "health_check", "candidate_count")
+# Observers may rely on a heartbeat at least this often.
+HEARTBEAT_SECONDS = 1.0
+MIN_SECONDS_BETWEEN_WRITES = 0.25
+
+
+def write_status(path: Path, document: Mapping[str, Any]) -> None:
+    """Replace the status file durably."""
+    write_atomic(path, dump_json({"schema": SCHEMA, **document}))
+
+
+def read_status(path: Path) -> dict[str, Any] | None:
+    """Return the status at `path`, or None where no run has written one.
+
+    Raises:
+        Corrupted: the file is no JSON object; our writers never leave one.
+    """
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        return None
+
+
+def next_actions(state: str, *, run_id: str, stage_id: str, scope: str | None) -> list[str]:
+    """Return the commands that make sense in `state`, most helpful first.
+
+    Args:
+        state: the run's state.
+        run_id: the run.
+        stage_id: its stage.
+        scope: of the directive that the run obeys, where there is one.
+    """
+    follow = f"quant run tail {run_id} --follow"
+    again = f"quant stage run {stage_id}"
+    return {
+        "queued": [follow],
+        "running": [follow, f"quant pause --scope {run_id}", f"quant cancel --scope {run_id}"],
+        "pause_requested": [follow, f"quant resume --scope {scope or run_id}"],
+        "paused": [f"quant resume --scope {scope or run_id}", f"quant cancel --scope {run_id}"],
+        "cancel_requested": [follow],
+        "succeeded": [f"quant run show {run_id}"],
+    }.get(state, [f"quant run show {run_id}", again])

@@ -1,0 +1,190 @@
+"""Steering runs from outside: write a directive, then say what really happened."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .control import ANY, Action, Directive, Target, supersede
+from .clock import parse_iso
+from .control_file import ControlFile
+from .errors import InvalidInput
+from .ids import check_label, check_run_id
+from .owner import Owner, liveness
+from .record import RunRecord, read_record, records
+from .status import read_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import timedelta
+
+    from .clock import Clock
+    from .registry import StageRegistry
+    from .workspace import Workspace
+
+# Live runs are among the newest; older unfinished ones are dead.
+_LOOK_BACK = 200
+_POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of a directive.
+
+    Attributes:
+        action: what was asked.
+        scope: for whom.
+        outcome: of the only run concerned; ``mixed`` for several that differ, ``not_running`` for
+            none (a pause then still holds for later runs).
+        runs: the outcome of each run: ``pausing``, ``paused``, ``already_paused``, ``committing``,
+            ``resumed``, ``already_running``, ``still_paused``, ``cancelling``, ``cancelled``.
+    """
+
+    action: Action
+    scope: str
+    outcome: str
+    runs: tuple[dict[str, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the form answers carry."""
+        return {
+            "action": self.action,
+            "scope": self.scope,
+            "outcome": self.outcome,
+            "runs": list(self.runs),
+        }
+
+
+def live_runs(workspace: Workspace, stage_id: str | None = None) -> list[RunRecord]:
+    """Return the unfinished runs whose process is not known to be dead, newest first."""
+    return [
+        record
+        for record in records(workspace, stage_id, limit=_LOOK_BACK)
+        if not record.is_terminal and liveness(Owner.from_dict(record.owner))[0] != "dead"
+    ]
+
+
+def steer(  # noqa: PLR0913 - a directive has these parts
+    workspace: Workspace,
+    registry: StageRegistry,
+    action: Action,
+    *,
+    scope: str = ANY,
+    reason: str = "",
+    actor: str,
+    clock: Clock,
+    lasts: timedelta | None = None,
+    patience: float = 1.0,
+) -> Answer:
+    """Issue a directive and wait up to `patience` seconds for the runs concerned to hear it.
+
+    Raises:
+        InvalidInput: the scope names no stage and no run, or a cancel or resume has a duration.
+    """
+    _check_scope(workspace, registry, scope)
+    if lasts is not None and (action != "pause" or lasts.total_seconds() <= 0):
+        raise InvalidInput(
+            "only a pause lasts for a time, and a positive one", fix="write: quant pause --for 30m"
+        )
+    now = clock.now()
+    directive = Directive(
+        scope=scope,
+        action=action,
+        issued_at=now,
+        expires_at=None if lasts is None else now + lasts,
+        reason=reason,
+        actor=check_label(actor, "actor"),
+    )
+    concerned = [run for run in live_runs(workspace) if _concerns(directive, run)]
+    before = {run.run_id: _state(workspace, registry, run)[0] for run in concerned}
+    control = ControlFile(workspace).change(lambda old: supersede(old, directive, now))
+    deadline = clock.monotonic() + patience
+    runs = []
+    for run in concerned:
+        state, committing = _await(workspace, registry, run, control.digest, deadline, clock)
+        outcome = _outcome(action, before[run.run_id], state, committing=committing)
+        runs.append({"run_id": run.run_id, "stage_id": run.stage_id, "outcome": outcome})
+    return Answer(
+        action=action, scope=scope, outcome=_overall(run["outcome"] for run in runs), runs=tuple(runs)
+    )
+
+
+def _check_scope(workspace: Workspace, registry: StageRegistry, scope: str) -> None:
+    if scope == ANY or scope in registry:
+        return
+    if not workspace.run_dir(check_run_id(scope)).is_dir():
+        raise InvalidInput(
+            f"{scope!r} names no stage and no run of this workspace",
+            fix="use *, a stage id (quant stage list) or a run id (quant run list)",
+        )
+
+
+def _concerns(directive: Directive, run: RunRecord) -> bool:
+    target = Target(
+        run_id=run.run_id, stage_id=run.stage_id, started_at=parse_iso(run.created_at)
+    )
+    return target.specificity(directive.scope) > 0
+
+
+def _await(  # noqa: PLR0913 - one call site
+    workspace: Workspace,
+    registry: StageRegistry,
+    run: RunRecord,
+    digest: str,
+    deadline: float,
+    clock: Clock,
+) -> tuple[str, bool]:
+    """Return the run's state once it has heard the directive, or when patience ends."""
+    never = threading.Event()
+    while True:
+        state, heard, committing = _heard(workspace, registry, run, digest)
+        if heard or clock.monotonic() >= deadline:
+            return state, committing
+        clock.wait(never, _POLL_SECONDS)
+
+
+def _heard(
+    workspace: Workspace, registry: StageRegistry, run: RunRecord, digest: str
+) -> tuple[str, bool, bool]:
+    record = read_record(workspace, run.run_id)
+    status = _status(workspace, registry, run)
+    if record.is_terminal or status is None:
+        return record.state, record.is_terminal, False
+    control = status.get("control") or {}
+    return status["state"], control.get("digest") == digest, bool(control.get("committing"))
+
+
+def _state(workspace: Workspace, registry: StageRegistry, run: RunRecord) -> tuple[str, bool]:
+    state, _, committing = _heard(workspace, registry, run, "")
+    return state, committing
+
+
+def _status(
+    workspace: Workspace, registry: StageRegistry, run: RunRecord
+) -> dict[str, Any] | None:
+    if run.stage_id not in registry:
+        return None
+    status = read_status(workspace.status_file(registry[run.stage_id], run.run_id))
+    return status if status is not None and status.get("run_id") == run.run_id else None
+
+
+def _outcome(action: Action, before: str, state: str, *, committing: bool) -> str:
+    if state in {"succeeded", "failed", "abandoned"}:
+        return state
+    if action == "cancel":
+        return "cancelled" if state == "cancelled" else "cancelling"
+    if action == "resume":
+        if state in {"paused", "pause_requested"}:
+            return "still_paused"
+        return "resumed" if before in {"paused", "pause_requested"} else "already_running"
+    if state == "paused":
+        return "already_paused" if before == "paused" else "paused"
+    return "committing" if committing else "pausing"
+
+
+def _overall(outcomes: Iterable[str]) -> str:
+    distinct = set(outcomes)
+    if not distinct:
+        return "not_running"
+    return distinct.pop() if len(distinct) == 1 else "mixed"
