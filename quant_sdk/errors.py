@@ -1,0 +1,51 @@
+"""The errors a caller can meet; `quant_registry.errors` draws their tree."""
+
+from __future__ import annotations
+
+from quant_registry.errors import (
+    Conflict,
+    ConformanceError,
+    Corrupted,
+    InvalidIdentifier,
+    InvalidInput,
+    InvalidManifest,
+    InvalidParams,
+    LiveRun,
+    MissingExtra,
+    NoData,
+    OwnershipLost,
+    ParityFailed,
+    PrerequisitesNotMet,
+    QuantError,
+    RunCancelled,
+    SourceError,
+    SourceUnreadable,
+    StageLocked,
+    UnknownRun,
+    UnknownStage,
+    WaitTimeout,
+)
+
+__all__ = [
+    "Conflict",
+    "ConformanceError",
+    "Corrupted",
+    "InvalidIdentifier",
+    "InvalidInput",
+    "InvalidManifest",
+    "InvalidParams",
+    "LiveRun",
+    "MissingExtra",
+    "NoData",
+    "OwnershipLost",
+    "ParityFailed",
+    "PrerequisitesNotMet",
+    "QuantError",
+    "RunCancelled",
+    "SourceError",
+    "SourceUnreadable",
+    "StageLocked",
+    "UnknownRun",
+    "UnknownStage",
+    "WaitTimeout",
+]

@@ -1,0 +1,94 @@
+"""When a market trades, and so which bars of the grid are expected.
+
+Two calendars: `ALWAYS` (24x7, crypto) and `FX` (24x5, closed from Friday 17:00 to Sunday 17:00 in
+New York, daylight saving time included). A bar is expected when any part of its half-open
+``[ts, ts + timeframe)`` is open. Holidays are not modelled: a quiet Christmas is missing bars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import polars as pl
+
+from quant_registry.errors import UnknownName
+from quant_sdk.lakehouse.symbols import split_symbol
+from quant_sdk.lakehouse.timeframe import Timeframe
+
+FX_VENUES: Final = frozenset({"DUKASCOPY", "FOREXCOM", "FX", "FXCM", "FX_IDC", "OANDA"})
+"""Exchanges whose symbols trade 24x5 unless the manifest names a calendar."""
+
+_CLOSING_HOUR: Final = 17
+_FRIDAY, _SATURDAY, _SUNDAY = 5, 6, 7
+_SURELY_OPEN: Final = Timeframe.parse("3d").micros or 0
+"""A bar this long cannot lie within one week-end, of 49 hours at most."""
+
+
+class Calendar(Protocol):
+    """Which bars are expected."""
+
+    @property
+    def name(self) -> str:
+        """The name the manifest uses: ``24x7`` or ``24x5``."""
+
+    @property
+    def always_open(self) -> bool:
+        """True when every bar of the grid is expected."""
+
+    def expected(self, ts: pl.Expr, timeframe: Timeframe) -> pl.Expr:
+        """Mark the bars opening at ``ts`` (Datetime us UTC) that are expected (Boolean)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlwaysOpen:
+    """Every bar is expected."""
+
+    name: str = "24x7"
+    always_open: bool = True
+
+    def expected(self, ts: pl.Expr, timeframe: Timeframe) -> pl.Expr:  # noqa: ARG002  the seam's
+        """Mark every bar; a null ``ts`` stays null."""
+        return ts == ts  # noqa: PLR0124  true, or null where ts is
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignExchange:
+    """Closed from Friday 17:00 to Sunday 17:00, New York time."""
+
+    name: str = "24x5"
+    always_open: bool = False
+
+    def expected(self, ts: pl.Expr, timeframe: Timeframe) -> pl.Expr:
+        """Mark the bars of which any part lies outside the week-end."""
+        if timeframe.micros is None or timeframe.micros > _SURELY_OPEN:
+            return ALWAYS.expected(ts, timeframe)
+        last = ts + pl.duration(microseconds=timeframe.micros - 1)
+        return _is_open(ts) | _is_open(last)
+
+
+def _is_open(ts: pl.Expr) -> pl.Expr:
+    local = ts.dt.convert_time_zone("America/New_York")
+    day, late = local.dt.weekday(), local.dt.hour() >= _CLOSING_HOUR
+    closed = ((day == _FRIDAY) & late) | (day == _SATURDAY) | ((day == _SUNDAY) & ~late)
+    return ~closed
+
+
+ALWAYS: Final[Calendar] = AlwaysOpen()
+FX: Final[Calendar] = ForeignExchange()
+CALENDARS: Final = {calendar.name: calendar for calendar in (ALWAYS, FX)}
+
+
+def calendar_for(symbol: str, name: str | None = None) -> Calendar:
+    """Return the calendar called ``name``, or without a name that of the symbol's exchange.
+
+    Raises:
+        UnknownName: no calendar is called so.
+        InvalidIdentifier: the symbol is none.
+    """
+    if name is None:
+        return FX if split_symbol(symbol)[0] in FX_VENUES else ALWAYS
+    if name not in CALENDARS:
+        known = " and ".join(CALENDARS)
+        raise UnknownName(name, CALENDARS, fix=f"the calendars are {known}")
+    return CALENDARS[name]

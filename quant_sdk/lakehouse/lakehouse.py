@@ -1,0 +1,224 @@
+"""`Lakehouse`: what is in the tables of a workspace, and the clean slate."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from quant_registry.errors import InvalidInput, LiveRun, NoData, UnknownName
+from quant_registry.steering import live_runs
+from quant_sdk.lakehouse.calendars import Calendar, calendar_for
+from quant_sdk.lakehouse.coverage import SeriesCoverage, coverage
+from quant_sdk.lakehouse.fingerprint import combine, fingerprint
+from quant_sdk.lakehouse.ledger import Ledger
+from quant_sdk.lakehouse.symbols import check_symbol
+from quant_sdk.lakehouse.table import TABLES, UTC_MICROS, Table
+from quant_sdk.lakehouse.timeframe import Timeframe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from quant_registry.workspace import Workspace
+
+_COLUMNS: Final = ("ts", "open", "high", "low", "close", "volume", "source")
+
+
+class Lakehouse:
+    """The tables of one workspace; reading never writes."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def table(self, name: str) -> Table:
+        """Return a table by name.
+
+        Raises:
+            UnknownName: there is no such table.
+        """
+        if name not in TABLES:
+            raise UnknownName(name, TABLES, fix=f"the tables are {', '.join(TABLES)}")
+        return Table(self._workspace.lakehouse, TABLES[name])
+
+    def tables(self) -> list[dict[str, Any]]:
+        """Return ``{name, version, rows, files, bytes}`` of every table that has been written."""
+        facts = (self.table(name).facts() for name in TABLES)
+        return [item for item in facts if item["version"] >= 0]
+
+    def bars(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+    ) -> pl.DataFrame:
+        """Return the bars of one series in ``[start, end)``, sorted by time.
+
+        Args:
+            symbol: ``EXCHANGE:BASEQUOTE``.
+            timeframe: such as ``5m``.
+            start: aware datetime, or ISO text; a text without offset is read as UTC.
+            end: the same, exclusive.
+
+        Returns:
+            ``ts`` (Datetime us UTC, opening), ``open``, ``high``, ``low``, ``close``, ``volume``
+            (Float64), ``source`` (String).
+
+        Raises:
+            InvalidInput: a malformed symbol, timeframe or time.
+            NoData: the lakehouse holds no bar of that series at all.
+        """
+        check_symbol(symbol)
+        step = Timeframe.parse(timeframe)
+        first, last = _instant(start, "start"), _instant(end, "end")
+        filters = [pl.col("symbol") == symbol, pl.col("timeframe") == timeframe]
+        series = self.table("bars").scan().filter(*filters)
+        if first is not None:
+            # The bucket is a folder: without it every file's footer would be read.
+            filters += [pl.col("bucket") >= f"{first:{step.bucket_format}}"]
+            filters += [pl.col("ts") >= pl.lit(first, dtype=UTC_MICROS)]
+        if last is not None:
+            filters += [pl.col("bucket") <= f"{last:{step.bucket_format}}"]
+            filters += [pl.col("ts") < pl.lit(last, dtype=UTC_MICROS)]
+        frame = self.table("bars").scan().filter(*filters).select(_COLUMNS).sort("ts").collect()
+        if not frame.height and not series.head(1).collect().height:
+            raise self._unknown_series(symbol, timeframe)
+        return frame
+
+    def coverage(
+        self,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        *,
+        calendar_of: Callable[[str], Calendar] | None = None,
+    ) -> list[SeriesCoverage]:
+        """Return what is present and missing, per series, on its calendar's grid.
+
+        Args:
+            symbol: only this one.
+            timeframe: only this one.
+            calendar_of: the calendar of a symbol; default: the one its source was declared with,
+                else its venue's.
+        """
+        bars = self.table("bars").scan().select("symbol", "timeframe", "ts")
+        if symbol is not None:
+            bars = bars.filter(pl.col("symbol") == check_symbol(symbol))
+        if timeframe is not None:
+            bars = bars.filter(pl.col("timeframe") == Timeframe.parse(timeframe).text)
+        return coverage(bars.sort("timeframe", "symbol", "ts"), calendar_of or self._calendar_of())
+
+    def _calendar_of(self) -> Callable[[str], Calendar]:
+        declared = {
+            entry.symbol: entry.calendar for entry in Ledger(self._workspace.lakehouse).entries()
+        }
+        return lambda symbol: calendar_for(symbol, declared.get(symbol))
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 over all series' fingerprints; it ignores files and their order."""
+        return combine(fingerprint(self.table("bars").scan()))
+
+    def quarantine_summary(self) -> list[dict[str, Any]]:
+        """Return ``{symbol, timeframe, rule, rows}`` of what is in quarantine."""
+        keys = ["symbol", "timeframe", "rule"]
+        return (
+            self.table("quarantine")
+            .scan()
+            .group_by(keys)
+            .agg(pl.len().alias("rows"))
+            .sort(keys)
+            .collect()
+            .to_dicts()
+        )
+
+    def quarantine(
+        self, symbol: str | None = None, rule: str | None = None, limit: int = 50
+    ) -> pl.DataFrame:
+        """Return the first `limit` quarantined rows of a symbol and a rule."""
+        rows = self.table("quarantine").scan()
+        if symbol is not None:
+            rows = rows.filter(pl.col("symbol") == check_symbol(symbol))
+        if rule is not None:
+            rows = rows.filter(pl.col("rule") == rule)
+        return rows.sort("symbol", "timeframe", "source", "row").head(limit).collect()
+
+    def wipe(self) -> dict[str, Any]:
+        """Remove ``data/lakehouse``; locks, epochs, audit, runs and snapshots stay.
+
+        Raises:
+            LiveRun: a run is live; nothing was removed.
+        """
+        folder = self._workspace.lakehouse
+        with ExitStack() as held:
+            self._exclude_runs(held)
+            if not folder.is_dir():
+                return {"removed": False, "path": self._workspace.display(folder)}
+            aside = folder.with_name(".lakehouse.wiped")
+            if aside.exists():
+                shutil.rmtree(aside)
+            folder.replace(aside)
+            shutil.rmtree(aside)
+        return {"removed": True, "path": self._workspace.display(folder)}
+
+    def _exclude_runs(self, held: ExitStack) -> None:
+        """Hold every stage's lock while the tables go, so that no run can begin meanwhile."""
+        from filelock import FileLock, Timeout
+
+        live = live_runs(self._workspace)
+        if live:
+            raise _live_run(live[0].run_id)
+        for path in sorted(_lock_files(self._workspace.locks)):
+            lock = FileLock(path, timeout=0.05, fallback_to_soft=False)
+            try:
+                held.enter_context(lock)
+            except Timeout:
+                raise _live_run(path.stem) from None
+
+    def _unknown_series(self, symbol: str, timeframe: str) -> NoData:
+        known = (
+            self.table("bars")
+            .scan()
+            .select(pl.format("{} {}", "symbol", "timeframe").alias("series"))
+            .unique()
+            .collect()["series"]
+            .to_list()
+        )
+        near = UnknownName(f"{symbol} {timeframe}", sorted(known)).near
+        hint = f"did you mean {', '.join(near)}?" if near else "see: quant lakehouse coverage"
+        return NoData(f"the lakehouse has no bars of {symbol} {timeframe}", fix=hint, near=near)
+
+
+def _lock_files(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.lock") if path.name != "control.lock"]
+
+
+def _live_run(name: str) -> LiveRun:
+    return LiveRun(
+        f"{name} is live, so the lakehouse stays",
+        fix=f"wait for it, or cancel it: quant cancel --scope {name}",
+    )
+
+
+def _instant(value: datetime | str | None, name: str) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if not isinstance(moment, datetime):
+            moment = datetime.combine(date.fromisoformat(str(value)), datetime.min.time())
+    except ValueError as error:
+        raise InvalidInput(
+            f"{name} is {value!r}", fix="write a time as 2024-01-31 or 2024-01-31T10:00:00Z"
+        ) from error
+    if moment.tzinfo is None:
+        if not isinstance(value, str):
+            raise InvalidInput(
+                f"{name} is naive", fix="give it a zone: datetime(..., tzinfo=timezone.utc)"
+            )
+        moment = moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC)
+
+

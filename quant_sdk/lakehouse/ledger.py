@@ -1,0 +1,191 @@
+"""The ledger: one line a source taken in, with what became of each of its rows.
+
+It is kept at ``data/lakehouse/ledger.jsonl`` and makes a second run cheap. The same entries travel
+in the metadata of the Delta commit that published them, so data and record are one: lines that a
+crash took are read back from the commits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final
+
+import jsonlines
+import orjson
+import polars as pl
+
+from quant_registry.files import make_folder, sync_folder, write_all
+from quant_sdk.lakehouse.table import METADATA_KEY, UTC_MICROS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from quant_sdk.lakehouse.table import Table
+
+SCHEMA: Final = "ledger/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What one source file brought; the counts of its rows add up.
+
+    ``rows == bars + corrected + unchanged + identical_duplicates + quarantined``.
+
+    Attributes:
+        source: the source's id, its path as seen from the manifest's folder.
+        sha256: of its bytes.
+        spec_digest: of the declaration that says how to read it.
+        stamp: size, mtime_ns, ctime_ns and inode when it was read; equal means unchanged.
+        symbol, timeframe: the series.
+        rows: rows in the file.
+        bars: rows that became new bars.
+        corrected: rows that replaced a bar's values.
+        unchanged: rows whose bar this source had brought before.
+        identical_duplicates: rows equal to another row of the file, or to a bar of another source.
+        quarantined: rows refused.
+        first_us, last_us: opening times of the first and last good row, epoch microseconds.
+        key_hash, value_hash: what the source added to the series' fingerprint, modulo 2**64.
+        calendar: when the series trades, where its declaration names it.
+        notes: counts of things worth a look.
+        batch_id, run_id: of the commit.
+        table, version: where the commit is; empty and -1 where nothing had to be written.
+    """
+
+    source: str
+    sha256: str
+    spec_digest: str
+    stamp: tuple[int, ...]
+    symbol: str
+    timeframe: str
+    rows: int
+    bars: int
+    corrected: int
+    unchanged: int
+    identical_duplicates: int
+    quarantined: int
+    first_us: int | None
+    last_us: int | None
+    key_hash: int
+    value_hash: int
+    calendar: str | None = None
+    notes: dict[str, int] = field(default_factory=dict)
+    batch_id: str = ""
+    run_id: str = ""
+    table: str = ""
+    version: int = -1
+    schema: str = SCHEMA
+
+    @property
+    def unaccounted(self) -> int:
+        """Rows of the source that are nowhere; 0 unless something is wrong."""
+        told = self.bars + self.corrected + self.unchanged
+        return self.rows - told - self.identical_duplicates - self.quarantined
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the form of a ledger line."""
+        return asdict(self)
+
+
+_FIELDS: Final = frozenset(item.name for item in fields(Entry))
+
+
+class Ledger:
+    """Reads and extends the ledger of a lakehouse."""
+
+    def __init__(self, lakehouse: Path) -> None:
+        self._path = lakehouse / "ledger.jsonl"
+
+    def entries(self) -> list[Entry]:
+        """Return every entry, oldest first; a torn last line is left out."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as stream:
+            reader = jsonlines.Reader(stream, loads=orjson.loads)
+            return [_entry(line) for line in reader.iter(type=dict, skip_invalid=True)]
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Append entries durably, in one write."""
+        lines = b"".join(
+            orjson.dumps(entry.to_dict(), option=orjson.OPT_APPEND_NEWLINE) for entry in entries
+        )
+        if not lines:
+            return
+        make_folder(self._path.parent)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            write_all(descriptor, b"\n" + lines if torn else lines)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_folder(self._path.parent)
+
+    def reconcile(self, tables: Iterable[Table]) -> list[Entry]:
+        """Add the entries that are in the tables' commits but not here; return them."""
+        known = self.entries()
+        batches = {entry.batch_id for entry in known}
+        found = []
+        for table in tables:
+            last = max((e.version for e in known if e.table == table.spec.name), default=-1)
+            for version, document in _commits(table, last):
+                if document.get("batch_id") not in batches:
+                    found += [
+                        _entry(line | {"table": table.spec.name, "version": version})
+                        for line in document.get("entries", ())
+                    ]
+        self.add(found)
+        return found
+
+
+def contributions(entries: Iterable[Entry]) -> pl.DataFrame:
+    """Return what the entries say each series holds, in the columns of `fingerprint`."""
+    rows = [
+        {
+            "symbol": entry.symbol,
+            "timeframe": entry.timeframe,
+            "rows": entry.bars,
+            "first": entry.first_us,
+            "last": entry.last_us,
+            "key_hash": entry.key_hash,
+            "value_hash": entry.value_hash,
+        }
+        for entry in entries
+    ]
+    schema = {
+        "symbol": pl.String,
+        "timeframe": pl.String,
+        "rows": pl.UInt32,
+        "first": pl.Int64,
+        "last": pl.Int64,
+        "key_hash": pl.UInt64,
+        "value_hash": pl.UInt64,
+    }
+    return (
+        pl.DataFrame(rows, schema=schema)
+        .with_columns(pl.col("first", "last").cast(UTC_MICROS))
+        .group_by("symbol", "timeframe")
+        .agg(
+            pl.col("rows").sum(),
+            pl.col("first").min(),
+            pl.col("last").max(),
+            pl.col("key_hash", "value_hash").sum(),
+        )
+        .filter(pl.col("rows") > 0)
+        .sort("symbol", "timeframe")
+    )
+
+
+def _entry(document: dict[str, Any]) -> Entry:
+    known = {key: value for key, value in document.items() if key in _FIELDS}
+    return Entry(**known | {"stamp": tuple(known["stamp"])})
+
+
+def _commits(table: Table, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield version and our metadata of each commit newer than `after`, oldest first."""
+    for commit in table.history(table.version() - after):
+        if METADATA_KEY in commit and commit["version"] > after:
+            yield int(commit["version"]), json.loads(commit[METADATA_KEY])

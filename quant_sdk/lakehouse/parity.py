@@ -1,0 +1,82 @@
+"""Parity: what the sources brought, by the ledger, against what the tables hold now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from quant_sdk.lakehouse.fingerprint import combine, fingerprint
+from quant_sdk.lakehouse.ledger import contributions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quant_sdk.lakehouse.ledger import Entry
+    from quant_sdk.lakehouse.table import Table
+
+_FACTS: Final = ("rows", "first", "last", "key_hash", "value_hash")
+
+
+def parity(entries: Sequence[Entry], bars: Table, quarantine: Table) -> dict[str, Any]:
+    """Compare ledger and tables; return the parity report.
+
+    Returns:
+        ``ok``; ``content_hash`` of the bars; ``series``, one object each with `rows`, `first`,
+        `last`, `key_hash`, `value_hash` as the sources gave them, ``ok`` and, where they differ,
+        ``found``; ``unaccounted``, sources whose rows do not add up.
+    """
+    held = fingerprint(bars.scan())
+    series = _compared(contributions(entries), held)
+    unaccounted = [*_unaccounted(entries), *_not_quarantined(entries, quarantine)]
+    return {
+        "ok": not unaccounted and all(item["ok"] for item in series),
+        "content_hash": combine(held),
+        "series": series,
+        "unaccounted": unaccounted,
+    }
+
+
+def _compared(told: pl.DataFrame, held: pl.DataFrame) -> list[dict[str, Any]]:
+    both = told.join(held, on=["symbol", "timeframe"], how="full", coalesce=True, suffix="_held")
+    report = []
+    for row in both.sort("symbol", "timeframe").iter_rows(named=True):
+        expected = {name: _plain(row[name]) for name in _FACTS}
+        found = {name: _plain(row[f"{name}_held"]) for name in _FACTS}
+        item = {
+            "symbol": row["symbol"],
+            "timeframe": row["timeframe"],
+            **expected,
+            "ok": expected == found,
+        }
+        report.append(item if item["ok"] else item | {"found": found})
+    return report
+
+
+def _plain(value: Any) -> Any:
+    """Return hashes as text: JSON readers lose integers beyond 2**53."""
+    if isinstance(value, int) and value >= 2**32:
+        return f"{value:016x}"
+    return value
+
+
+def _unaccounted(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    return [
+        {"source": entry.source, "rows": entry.rows, "unaccounted": entry.unaccounted}
+        for entry in entries
+        if entry.unaccounted
+    ]
+
+
+def _not_quarantined(entries: Sequence[Entry], quarantine: Table) -> list[dict[str, Any]]:
+    """Return the sources of which the quarantine holds fewer rows than the ledger says."""
+    told = {(entry.source, entry.sha256): entry.quarantined for entry in entries}
+    if not any(told.values()):
+        return []
+    counts = quarantine.scan().group_by("source", "source_sha256").len().collect()
+    held = {(source, sha): count for source, sha, count in counts.iter_rows()}
+    return [
+        {"source": source, "quarantined": count, "held": held.get((source, sha), 0)}
+        for (source, sha), count in told.items()
+        if held.get((source, sha), 0) < count
+    ]

@@ -1,0 +1,174 @@
+"""Snapshots: a manifest of tables, versions, files and hashes, and hard links to the files.
+
+Parquet files of a Delta table never change, so a link keeps one alive through compaction and
+vacuum at no cost in space. Partition values stand in the folders' names (``timeframe=5m``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from quant_registry.clock import iso
+from quant_registry.errors import Corrupted, NoData
+from quant_registry.files import dump_json, make_folder, read_json, sync_folder, write_atomic
+from quant_registry.ids import check_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from quant_registry.workspace import Workspace
+    from quant_sdk.lakehouse.table import Table
+
+SCHEMA: Final = "snapshot/1"
+MANIFEST: Final = "manifest.json"
+
+
+def create_snapshot(
+    workspace: Workspace,
+    snapshot_id: str,
+    tables: Iterable[Table],
+    *,
+    now: datetime,
+) -> dict[str, Any]:
+    """Link the live files of `tables` under ``data/snapshots/<id>``; return the manifest.
+
+    The folder appears whole or not at all; one that stands already is returned as it is.
+    """
+    folder = workspace.snapshots / check_run_id(snapshot_id)
+    if folder.is_dir():
+        return read_json(folder / MANIFEST)
+    draft = folder.with_name(f".{folder.name}.tmp")
+    if draft.exists():
+        shutil.rmtree(draft)
+    make_folder(draft)
+    described = [_link_table(table, draft) for table in tables if table.exists()]
+    manifest = {
+        "schema": SCHEMA,
+        "id": snapshot_id,
+        "created_at": iso(now),
+        "tables": described,
+        "files": sum(len(table["files"]) for table in described),
+        "bytes": sum(file["bytes"] for table in described for file in table["files"]),
+    }
+    write_atomic(draft / MANIFEST, dump_json(manifest))
+    draft.replace(folder)
+    sync_folder(folder.parent)
+    return manifest
+
+
+def find_snapshot(workspace: Workspace, versions: dict[str, int]) -> dict[str, Any] | None:
+    """Return the newest snapshot that holds exactly these versions of these tables."""
+    for manifest in reversed(_manifests(workspace)):
+        if {table["name"]: table["version"] for table in manifest["tables"]} == versions:
+            return manifest
+    return None
+
+
+def list_snapshots(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return the snapshots, oldest first, without their file lists."""
+    return [
+        manifest
+        | {
+            "tables": [
+                {key: table[key] for key in ("name", "version", "rows")}
+                for table in manifest["tables"]
+            ]
+        }
+        for manifest in _manifests(workspace)
+    ]
+
+
+def verify_snapshot(workspace: Workspace, snapshot_id: str) -> dict[str, Any]:
+    """Read every file of a snapshot again; return ``{id, ok, files, problems}``.
+
+    Raises:
+        NoData: there is no such snapshot.
+    """
+    folder = workspace.snapshots / check_run_id(snapshot_id)
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except FileNotFoundError:
+        known = ", ".join(item["id"] for item in _manifests(workspace)[-3:]) or "none yet"
+        raise NoData(
+            f"there is no snapshot {snapshot_id!r}", fix=f"the newest are: {known}"
+        ) from None
+    files = [
+        (folder / table["name"] / file["path"], file)
+        for table in manifest["tables"]
+        for file in table["files"]
+    ]
+    with ThreadPoolExecutor() as pool:
+        problems = [problem for problem in pool.map(lambda pair: _problem(*pair), files) if problem]
+    return {"id": snapshot_id, "ok": not problems, "files": len(files), "problems": problems}
+
+
+def _manifests(workspace: Workspace) -> list[dict[str, Any]]:
+    if not workspace.snapshots.is_dir():
+        return []
+    folders = sorted(path for path in workspace.snapshots.iterdir() if path.name[0] != ".")
+    manifests = [read_json(folder / MANIFEST) for folder in folders if _is_snapshot(folder)]
+    return sorted(manifests, key=lambda manifest: str(manifest["created_at"]))
+
+
+def _is_snapshot(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def _link_table(table: Table, draft: Path) -> dict[str, Any]:
+    delta = table.delta()
+    adds = delta.get_add_actions(flatten=True)
+    columns = {name: adds.column(name).to_pylist() for name in ("path", "size_bytes", "num_records")}
+    home = draft / table.spec.name
+    files = [
+        {"path": unquote(path), "bytes": size, "rows": rows}
+        for path, size, rows in zip(*columns.values(), strict=True)
+    ]
+    for file in files:
+        _link(table.path / file["path"], home / file["path"])
+    for folder in {(home / file["path"]).parent for file in files}:
+        sync_folder(folder)
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(lambda file: _sha256(home / file["path"]), files))
+    return {
+        "name": table.spec.name,
+        "version": int(delta.version()),
+        "rows": sum(file["rows"] for file in files),
+        "files": [
+            file | {"sha256": digest} for file, digest in zip(files, digests, strict=True)
+        ],
+    }
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise Corrupted(
+            f"{source.name}, a file of the table {source.parent.name}, is gone",
+            fix="restore it from a snapshot, or wipe the lakehouse and migrate again",
+        ) from None
+    except OSError:
+        shutil.copy2(source, target)  # a file system without hard links
+
+
+def _problem(path: Path, file: dict[str, Any]) -> str | None:
+    try:
+        if path.stat().st_size != file["bytes"]:
+            return f"{file['path']}: {path.stat().st_size} bytes, {file['bytes']} recorded"
+        digest = _sha256(path)
+    except OSError as error:
+        return f"{file['path']}: {error.strerror or error}"
+    return None if digest == file["sha256"] else f"{file['path']}: its bytes have changed"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

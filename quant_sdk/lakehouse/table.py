@@ -1,0 +1,247 @@
+"""Delta tables of the lakehouse: their schemas, and the one way each is read and written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError
+from deltalake.schema import Field, PrimitiveType, Schema
+
+from quant_registry.errors import Conflict, OwnershipLost
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from quant_registry.run import Commit
+
+UTC_MICROS: Final = pl.Datetime("us", "UTC")
+METADATA_KEY: Final = "quant"
+"""The key of our JSON in a commit's metadata: batch id, run id, epoch, ledger entries."""
+
+_TRIES: Final = 20
+_DELTA_TYPES: Final = {
+    pl.String: "string",
+    pl.Float64: "double",
+    pl.UInt32: "integer",
+    pl.Int64: "long",
+    UTC_MICROS: "timestamp",
+}
+_CONFIGURATION: Final = {
+    # History is what continuation and undo rest on.
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 30 days",
+    "delta.checkpointInterval": "50",
+}
+_WRITER: Final = WriterProperties(
+    compression="ZSTD", compression_level=3, max_row_group_size=128 * 1024
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSpec:
+    """A table's name, columns with dtypes, which may be null, and its partitions."""
+
+    name: str
+    columns: dict[str, Any]
+    nullable: frozenset[str]
+    partition_by: tuple[str, ...]
+
+    @property
+    def empty(self) -> pl.DataFrame:
+        """A frame of the table's columns without rows."""
+        return pl.DataFrame(schema=self.columns)
+
+
+BARS: Final = TableSpec(
+    name="bars",
+    columns={
+        "symbol": pl.String,
+        "timeframe": pl.String,
+        "bucket": pl.String,
+        "ts": UTC_MICROS,
+        "open": pl.Float64,
+        "high": pl.Float64,
+        "low": pl.Float64,
+        "close": pl.Float64,
+        "volume": pl.Float64,
+        "source": pl.String,
+    },
+    nullable=frozenset({"volume"}),
+    partition_by=("timeframe", "bucket"),
+)
+"""Bars by opening time (`ts`, UTC); `bucket` is the year for ``1d`` and longer, else the month."""
+
+_RAW: Final = dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64)
+
+QUARANTINE: Final = TableSpec(
+    name="quarantine",
+    columns={
+        "symbol": pl.String,
+        "timeframe": pl.String,
+        "ts": UTC_MICROS,
+        **_RAW,
+        "rule": pl.String,
+        "reason": pl.String,
+        "source": pl.String,
+        "source_sha256": pl.String,
+        "row": pl.Int64,
+        "run_id": pl.String,
+        "batch_id": pl.String,
+        "quarantined_at": UTC_MICROS,
+    },
+    nullable=frozenset({"ts", "row", *_RAW}),
+    partition_by=(),
+)
+"""Rows refused, as they were read, with rule and reason; keyed by source, sha256, row, ts, rule."""
+
+CORRECTIONS: Final = TableSpec(
+    name="corrections",
+    columns={
+        "symbol": pl.String,
+        "timeframe": pl.String,
+        "ts": UTC_MICROS,
+        **{f"old_{name}": dtype for name, dtype in _RAW.items()},
+        **{f"new_{name}": dtype for name, dtype in _RAW.items()},
+        "old_source": pl.String,
+        "source": pl.String,
+        "source_sha256": pl.String,
+        "run_id": pl.String,
+        "batch_id": pl.String,
+        "corrected_at": UTC_MICROS,
+    },
+    nullable=frozenset({"old_volume", "new_volume"}),
+    partition_by=(),
+)
+"""Bars that changed: old and new values; keyed by series, ts, source, sha256."""
+
+TABLES: Final = {spec.name: spec for spec in (BARS, QUARANTINE, CORRECTIONS)}
+
+
+class Table:
+    """One Delta table under the lakehouse's folder; it comes into being with its first rows."""
+
+    def __init__(self, lakehouse: Path, spec: TableSpec) -> None:
+        self.spec = spec
+        self.path = lakehouse / spec.name
+
+    def exists(self) -> bool:
+        """Tell whether anything was ever written to it."""
+        return (self.path / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(self.path))
+
+    def version(self) -> int:
+        """Return the newest version; -1 where the table does not exist."""
+        return int(self.delta().version()) if self.exists() else -1
+
+    def delta(self) -> DeltaTable:
+        """Return a fresh handle at the newest version."""
+        return DeltaTable(str(self.path))
+
+    def scan(self) -> pl.LazyFrame:
+        """Return all rows, lazily, with the table's columns; empty where it does not exist."""
+        if not self.exists():
+            return self.spec.empty.lazy()
+        return pl.scan_delta(str(self.path)).select(list(self.spec.columns))
+
+    def append(self, frame: pl.DataFrame, commit: Commit, metadata: dict[str, Any]) -> int:
+        """Add rows in one commit; return the version it made."""
+        return self._write(frame, commit, metadata, mode="append", predicate=None)
+
+    def replace(
+        self, frame: pl.DataFrame, predicate: str, commit: Commit, metadata: dict[str, Any]
+    ) -> int:
+        """Put `frame` in the place of all rows for which `predicate` holds, in one commit."""
+        return self._write(frame, commit, metadata, mode="overwrite", predicate=predicate)
+
+    def history(self, newest: int) -> list[dict[str, Any]]:
+        """Return the last `newest` commits that still have a log entry, oldest first."""
+        return [] if newest <= 0 else self.delta().history(newest)[::-1]
+
+    def facts(self) -> dict[str, Any]:
+        """Return name, version, rows, files and bytes, from the log alone."""
+        if not self.exists():
+            return {"name": self.spec.name, "version": -1, "rows": 0, "files": 0, "bytes": 0}
+        delta = self.delta()
+        adds = pl.DataFrame(delta.get_add_actions(flatten=True))
+        return {
+            "name": self.spec.name,
+            "version": int(delta.version()),
+            "rows": int(adds["num_records"].sum()),
+            "files": adds.height,
+            "bytes": int(adds["size_bytes"].sum()),
+        }
+
+    def _write(
+        self,
+        frame: pl.DataFrame,
+        commit: Commit,
+        metadata: dict[str, Any],
+        *,
+        mode: str,
+        predicate: str | None,
+    ) -> int:
+        document = {
+            "batch_id": commit.batch_id,
+            "run_id": commit.run_id,
+            "stage_id": commit.stage_id,
+            "epoch": commit.epoch,
+            **metadata,
+        }
+        properties = CommitProperties(
+            custom_metadata={METADATA_KEY: json.dumps(document, separators=(",", ":"))},
+            app_transactions=[Transaction(commit.stage_id, commit.epoch)],
+        )
+        for _ in range(_TRIES):
+            delta = self._fenced(commit)
+            try:
+                write_deltalake(
+                    delta,
+                    frame.select(list(self.spec.columns)),
+                    mode=mode,  # type: ignore[arg-type]
+                    predicate=predicate,
+                    writer_properties=_WRITER,
+                    commit_properties=properties,
+                )
+            except CommitFailedError:
+                continue  # another writer was first: look again who owns, then write again
+            return int(delta.version())
+        raise Conflict(
+            f"the table {self.spec.name} was changed by others {_TRIES} times in a row",
+            fix="let the other writers finish, then run the stage again",
+        )
+
+    def _fenced(self, commit: Commit) -> DeltaTable:
+        """Return a handle, made where needed; refuse an epoch lower than the table has seen.
+
+        A writer that wakes up after this look holds a stale handle, and Delta refuses its commit:
+        the newer epoch's commit touched the same application id.
+        """
+        if not self.exists():
+            self._create()
+        delta = self.delta()
+        seen = delta.transaction_version(commit.stage_id)
+        if seen is not None and seen > commit.epoch:
+            raise OwnershipLost(
+                f"epoch {seen} of {commit.stage_id} has written to {self.spec.name}, "
+                f"this run's is {commit.epoch}",
+                fix="this run stops; the newer one continues the work",
+            )
+        return delta
+
+    def _create(self) -> None:
+        fields = [
+            Field(name, PrimitiveType(_DELTA_TYPES[dtype]), nullable=name in self.spec.nullable)
+            for name, dtype in self.spec.columns.items()
+        ]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        DeltaTable.create(
+            str(self.path),
+            schema=Schema(fields),
+            partition_by=list(self.spec.partition_by),
+            mode="ignore",
+            name=self.spec.name,
+            configuration=dict(_CONFIGURATION),
+        )

@@ -1,0 +1,310 @@
+"""`QuantSDK`: the same primitives for agents, people and programs."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from quant_registry.audit_reader import tail as tail_audit
+from quant_registry.clock import Clock, SystemClock
+from quant_registry.control import ANY
+from quant_registry.lock import LockView, view_lock
+from quant_registry.record import RunRecord, read_record, records
+from quant_registry.registry import StageRegistry
+from quant_registry.status import read_status
+from quant_registry.steering import Answer, live_runs, steer
+from quant_registry.workspace import Workspace
+from quant_sdk._bound import on_class_or_instance
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime, timedelta
+
+    import polars as pl
+
+    from quant_registry.spec import StageSpec
+    from quant_registry.validate import Validation
+    from quant_sdk.lakehouse.lakehouse import Lakehouse
+
+ACTOR = "QUANT_ACTOR"
+
+
+class QuantSDK:
+    """Drives the stages of one workspace.
+
+    Every method works on the class too (``QuantSDK.run_stage("ops.migration.dataops_v2")``), then
+    in the workspace of ``QUANT_WORKSPACE`` or of the current folder.
+
+    Args:
+        workspace: its root; default ``QUANT_WORKSPACE``, else the current folder.
+        registry: the stages; default: installed plugins and the workspace's ``quant.yml``.
+        actor: who acts, in audit and records; default ``QUANT_ACTOR``, else the user's name.
+        clock: the time; default the machine's.
+
+    Raises:
+        InvalidInput: the workspace is not a folder.
+    """
+
+    def __init__(
+        self,
+        workspace: str | os.PathLike[str] | None = None,
+        *,
+        registry: StageRegistry | None = None,
+        actor: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.workspace = Workspace.resolve(workspace)
+        self.actor = actor or os.environ.get(ACTOR) or _user()
+        self.clock = clock or SystemClock()
+        self._registry = registry
+
+    @cached_property
+    def registry(self) -> StageRegistry:
+        """The stages this SDK knows, found on first use."""
+        return self._registry or StageRegistry.discover(self.workspace)
+
+    @on_class_or_instance
+    def run_stage(
+        self,
+        stage_id: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        lock_id: str | None = None,
+        fresh: bool = False,
+        stop: threading.Event | None = None,
+        on_start: Callable[[RunRecord], None] | None = None,
+    ) -> RunRecord:
+        """Run a stage to its end; return the run's record, whatever its outcome.
+
+        Args:
+            stage_id: such as ``ops.migration.dataops_v2``.
+            params: for the stage's params model; see `describe`.
+            lock_id: the caller's own id for the stage's lock, such as an agent's session.
+            fresh: start over instead of continuing the last unfinished run of these params.
+            stop: set it, from any thread, to cancel the run at its next safe point.
+            on_start: called with the record as soon as it is durable.
+
+        Raises:
+            UnknownStage, InvalidParams, PrerequisitesNotMet, StageLocked: nothing was started.
+        """
+        from quant_registry.runner import RunRequest, run_stage
+
+        request = RunRequest(
+            params=params or {},
+            actor=self.actor,
+            lock_id=lock_id,
+            fresh=fresh,
+            stop=stop,
+            on_start=on_start,
+        )
+        return run_stage(self.workspace, self.registry[stage_id], request, clock=self.clock)
+
+    @on_class_or_instance
+    def validate_stage(
+        self,
+        stage_id: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        rehearse: bool = False,
+    ) -> Validation:
+        """Check prerequisites and plan a run; writes nothing.
+
+        Args:
+            stage_id: the stage.
+            params: as for `run_stage`.
+            rehearse: read and check every source too, as ``--dry-run`` does.
+
+        Raises:
+            UnknownStage, InvalidParams: the question itself is wrong.
+        """
+        from quant_registry.validate import validate_stage
+
+        spec = self.registry[stage_id]
+        return validate_stage(
+            self.workspace, spec, params or {}, rehearse=rehearse, clock=self.clock
+        )
+
+    @on_class_or_instance
+    def stages(self, *, category: str | None = None, tag: str | None = None) -> list[StageSpec]:
+        """Return the declared stages of a category and with a tag, sorted by id."""
+        return self.registry.find(category=category, tag=tag)
+
+    @on_class_or_instance
+    def describe(self, stage_id: str) -> dict[str, Any]:
+        """Return a stage's declaration with the JSON Schema of its parameters."""
+        from quant_registry.params import params_schema
+
+        spec = self.registry[stage_id]
+        return {**spec.to_dict(), "params_schema": params_schema(spec)}
+
+    @on_class_or_instance
+    def runs(
+        self, stage_id: str | None = None, *, limit: int = 50, before: str | None = None
+    ) -> list[RunRecord]:
+        """Return the newest run records, newest first, of one stage or of all.
+
+        Args:
+            stage_id: the stage.
+            limit: how many at most.
+            before: only older runs than this one; the last of a page leads to the next page.
+        """
+        return list(records(self.workspace, stage_id, limit=limit, before=before))
+
+    @on_class_or_instance
+    def run(self, run_id: str) -> RunRecord:
+        """Return one run's record.
+
+        Raises:
+            UnknownRun: no such run in this workspace.
+        """
+        return read_record(self.workspace, run_id)
+
+    @on_class_or_instance
+    def status(self, scope: str | None = None) -> list[dict[str, Any]]:
+        """Return the status documents of live runs, or the last one of a stage or of a run.
+
+        Args:
+            scope: a stage id or a run id; None for everything that is live.
+
+        Raises:
+            UnknownRun: `scope` names neither.
+        """
+        if scope is None:
+            runs = live_runs(self.workspace)
+        elif scope in self.registry:
+            runs = list(records(self.workspace, scope, limit=1))
+        else:
+            runs = [read_record(self.workspace, scope)]
+        return [self._status_of(run) for run in runs]
+
+    @on_class_or_instance
+    def pause(
+        self, scope: str = ANY, *, reason: str = "", lasts: timedelta | None = None
+    ) -> Answer:
+        """Ask runs to stop at their next safe point; holds for later runs too.
+
+        Args:
+            scope: ``*``, a stage id or a run id.
+            reason: for people who find it paused.
+            lasts: after this the pause resumes by itself.
+        """
+        return self._steer("pause", scope, reason, lasts)
+
+    @on_class_or_instance
+    def resume(self, scope: str = ANY, *, reason: str = "") -> Answer:
+        """Let paused runs in `scope` go on."""
+        return self._steer("resume", scope, reason)
+
+    @on_class_or_instance
+    def cancel(self, scope: str = ANY, *, reason: str = "") -> Answer:
+        """End the runs in `scope` that are live now, at their next safe point."""
+        return self._steer("cancel", scope, reason)
+
+    @on_class_or_instance
+    def tail(
+        self,
+        run_id: str | None = None,
+        *,
+        follow: bool = False,
+        since_seq: int | None = None,
+        stage_id: str | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield audit events, oldest first; with `follow`, wait for more until `stop` is set.
+
+        A followed run ends the tail with its terminal event.
+        """
+        return tail_audit(
+            self.workspace.audit,
+            follow=follow,
+            run_id=run_id,
+            since_seq=since_seq,
+            stage_id=stage_id,
+            stop=stop,
+            until=_is_end if run_id is not None else None,
+        )
+
+    @on_class_or_instance
+    def lock(self, stage_id: str) -> LockView:
+        """Return who holds a stage's lock, with evidence."""
+        return view_lock(self.workspace, self.registry[stage_id].id)
+
+    @cached_property
+    def lakehouse(self) -> Lakehouse:
+        """The tables of this workspace."""
+        from quant_sdk.lakehouse.lakehouse import Lakehouse
+
+        return Lakehouse(self.workspace)
+
+    @on_class_or_instance
+    def bars(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+    ) -> pl.DataFrame:
+        """Return the bars of one series, sorted by time.
+
+        Args:
+            symbol: ``EXCHANGE:BASEQUOTE``, such as ``BINANCE:ADABTC``.
+            timeframe: such as ``5m``.
+            start: first opening time, inclusive; aware, or text with an offset or a plain UTC date.
+            end: exclusive; the interval is ``[start, end)``.
+
+        Returns:
+            Columns `ts` (Datetime us, UTC, the bar's opening), `open`, `high`, `low`, `close`,
+            `volume` (Float64; volume may be null), `source` (String).
+
+        Raises:
+            NoData: the lakehouse has no such series; the nearest names are in the fix.
+        """
+        return self.lakehouse.bars(symbol, timeframe, start, end)
+
+    def _steer(
+        self, action: Any, scope: str, reason: str, lasts: timedelta | None = None
+    ) -> Answer:
+        return steer(
+            self.workspace,
+            self.registry,
+            action,
+            scope=scope,
+            reason=reason,
+            actor=self.actor,
+            clock=self.clock,
+            lasts=lasts,
+        )
+
+    def _status_of(self, run: RunRecord) -> dict[str, Any]:
+        if run.stage_id in self.registry:
+            spec = self.registry[run.stage_id]
+            status = read_status(self.workspace.status_file(spec, run.run_id))
+            if status is not None and status.get("run_id") == run.run_id:
+                return status
+        return {
+            "run_id": run.run_id,
+            "stage_id": run.stage_id,
+            "state": run.state,
+            "lock_id": run.lock_id,
+            "owner": run.owner,
+            "error": run.error,
+        }
+
+
+def _is_end(event: dict[str, Any]) -> bool:
+    return str(event.get("event")) in {
+        "run_succeeded",
+        "run_failed",
+        "run_cancelled",
+        "run_abandoned",
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

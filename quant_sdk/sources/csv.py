@@ -1,0 +1,93 @@
+"""CSV files, plain or gzip, with a named timestamp column.
+
+The entry names ``timestamp_column``, ``exchange`` and ``timeframe``; the symbol comes from the
+entry too, or from the file's name up to its first ``-``, ``_`` or ``.``, in capitals.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from quant_registry.errors import InvalidInput
+from quant_sdk.lakehouse.symbols import check_symbol, join_symbol
+from quant_sdk.sources.folder import Named, discover, required
+from quant_sdk.sources.packed import read_all, read_head
+from quant_sdk.sources.protocol import Probe
+from quant_sdk.sources.table import check_probe, columns_of, raw_rows, reading, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from quant_sdk.sources.protocol import LegacyEntry, SourceFile, Unrecognised
+
+_SUFFIXES: Final = (".csv", ".csv.gz")
+_STEM_ENDS: Final = re.compile(r"[-_.]")
+_BLANK: Final = b" \t\r\n"
+
+
+class CsvSource:
+    """Reads CSV with a header line; every cell is text until it is proven a number or a time."""
+
+    layout = "csv"
+
+    def discover(self, entry: LegacyEntry, root: Path) -> Iterator[SourceFile | Unrecognised]:
+        """Yield each CSV file of the entry."""
+        required(entry, "timestamp_column", "exchange", "timeframe")
+        return discover(entry, root, partial(_named, entry))
+
+    def probe(self, file: SourceFile) -> Probe:
+        """Read the header line only."""
+        with reading(file):
+            head = read_head(file)
+            header, _, rest = head.partition(b"\n")
+            columns = tuple(_table(header + b"\n", file).columns)
+            return check_probe(file, Probe(rows=None if rest.strip(_BLANK) else 0, columns=columns))
+
+    def read(self, file: SourceFile, *, now: datetime) -> pl.DataFrame:
+        """Return every row in file order, as `Source.read` promises."""
+        with reading(file):
+            content = read_all(file)
+            table = _table(content, file)
+            columns_of(file, table.columns)
+            _whole(content, table.width, file)
+            return raw_rows(table, file, now=now)
+
+
+def _named(entry: LegacyEntry, path: Path) -> Named:
+    if not path.name.endswith(_SUFFIXES):
+        raise InvalidInput("its name does not end in .csv or .csv.gz", fix="move it away")
+    return Named(
+        symbol=_symbol(entry, path),
+        timeframe=str(entry.timeframe),
+        timestamp_column=str(entry.timestamp_column),
+    )
+
+
+def _symbol(entry: LegacyEntry, path: Path) -> str:
+    name = entry.symbol or _STEM_ENDS.split(path.name, maxsplit=1)[0].upper()
+    return check_symbol(name) if ":" in name else join_symbol(str(entry.exchange), name)
+
+
+def _table(content: bytes, file: SourceFile) -> pl.DataFrame:
+    if not content.strip(_BLANK):
+        raise refused(file, "is empty", fix="export it again, or take it out of the entry")
+    return pl.read_csv(io.BytesIO(content), infer_schema=False, truncate_ragged_lines=False)
+
+
+def _whole(content: bytes, width: int, file: SourceFile) -> None:
+    """Refuse a file whose last line was cut off: polars would fill it up with nulls."""
+    end = len(content.rstrip(_BLANK[2:])) if content.endswith((b"\n", b"\r")) else len(content)
+    last = content[content.rfind(b"\n", 0, end) + 1 : end]
+    if b'"' not in last and last.count(b",") < width - 1:
+        raise refused(
+            file,
+            f"is torn: its last line has {last.count(b',') + 1} of {width} cells",
+            fix="export or copy it again",
+        )
