@@ -1,0 +1,109 @@
+"""Step 2: find the sources that the profiles name, and export the candidates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from quant_sdk.errors import QuantError, SourceUnreadable
+from quant_sdk.lakehouse.symbols import split_symbol
+from quant_sdk.sources import SourceFile, Unrecognised, source_for
+from quant_stages.migration.state import Discovered, Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from quant_sdk import Run
+    from quant_sdk.sources import LegacyEntry
+    from quant_stages.migration.profiles import ProfileAudit
+    from quant_stages.migration.state import Migration
+
+NAME = "discover"
+PHASE = "ingestion"
+
+_DATA_SUFFIXES = (".parquet", ".feather", ".csv", ".csv.gz", ".json", ".json.gz")
+
+
+def apply(run: Run, state: Migration) -> Migration:
+    """Name every series and file; write ``candidates.json``."""
+    found = find_sources(state.profiles, state.manifest_path.parent)
+    candidates = list(_candidates(found.files))
+    exported = run.export(
+        "candidates",
+        {
+            "schema": "candidates/1",
+            "meta": {
+                "run_id": run.run_id,
+                "manifest": str(state.manifest_path),
+                "profiles": [profile.name for profile in state.profiles if profile.entries],
+                "count": len(candidates),
+            },
+            "data": candidates,
+        },
+    )
+    run.report(candidate_count=len(candidates))
+    run.emit(
+        "candidates_discovered",
+        status="success",
+        candidates=len(candidates),
+        files=len(found.files),
+        failed=len(found.failures),
+        ignored=list(found.ignored[:20]),
+    )
+    return replace(
+        state,
+        discovered=found,
+        failures=(*state.failures, *found.failures),
+        reports=state.reports | {"candidates": exported},
+    )
+
+
+def find_sources(profiles: Iterable[ProfileAudit], folder: Path) -> Discovered:
+    """Return the sources of `profiles` in order of precedence; `folder` is the manifest's."""
+    files: dict[tuple[str, str], SourceFile] = {}
+    failures: dict[str, Failure] = {}
+    ignored: list[str] = []
+    for item in _items(profiles, folder):
+        if isinstance(item, SourceFile):
+            files.setdefault((item.id, item.spec_digest), item)
+        elif isinstance(item, Failure):
+            failures.setdefault(item.source, item)
+        elif item.path.lower().endswith(_DATA_SUFFIXES):
+            error = SourceUnreadable(item.reason, fix=item.fix)
+            failures.setdefault(item.path, Failure(source=item.path, symbol=None, error=error))
+        else:
+            ignored.append(item.path)
+    return Discovered(
+        files=tuple(files.values()), failures=tuple(failures.values()), ignored=tuple(ignored)
+    )
+
+
+def _items(
+    profiles: Iterable[ProfileAudit], folder: Path
+) -> Iterator[SourceFile | Unrecognised | Failure]:
+    for profile in profiles:
+        for entry in profile.entries:
+            try:
+                yield from list(source_for(entry.layout).discover(entry, folder))
+            except QuantError as error:
+                yield _failed_entry(entry, error)
+
+
+def _failed_entry(entry: LegacyEntry, error: QuantError) -> Failure:
+    return Failure(source=entry.path, symbol=None, error=error)
+
+
+def _candidates(files: Iterable[SourceFile]) -> Iterator[dict[str, Any]]:
+    """Yield one candidate a symbol, with its timeframes and sources."""
+    grouped: dict[str, list[SourceFile]] = {}
+    for file in files:
+        grouped.setdefault(file.symbol, []).append(file)
+    for symbol, group in sorted(grouped.items()):
+        yield {
+            "symbol": symbol,
+            "exchange": split_symbol(symbol)[0],
+            "asset_type": next((file.asset_type for file in group if file.asset_type), "unknown"),
+            "timeframes": sorted({file.timeframe for file in group}),
+            "sources": [file.id for file in group],
+        }

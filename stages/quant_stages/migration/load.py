@@ -1,0 +1,111 @@
+"""Loading one source: hash it, read it, check it; pure, so that threads can do it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quant_sdk.conformance.bars import check_bars
+from quant_sdk.errors import QuantError, SourceError, SourceUnreadable
+from quant_sdk.lakehouse.publish import Incoming
+from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.sources import source_for
+from quant_stages.migration.state import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from quant_sdk.lakehouse.ledger import Entry
+    from quant_sdk.sources import SourceFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What came of a source: rows to publish, a failure, or neither where nothing has changed."""
+
+    file: SourceFile
+    bytes: int = 0
+    incoming: Incoming | None = None
+    failure: Failure | None = None
+
+
+class Loader:
+    """Loads sources, leaving out those the ledger knows.
+
+    Args:
+        known: the ledger's entries, oldest first.
+        now: bounds how late a timestamp is believed.
+    """
+
+    def __init__(self, known: Iterable[Entry], now: datetime) -> None:
+        self._known: Mapping[str, Entry] = {entry.source: entry for entry in known}
+        self._now = now
+
+    def is_known(self, file: SourceFile) -> bool:
+        """Tell by size, times and inode that a source was taken in and is untouched since."""
+        entry = self._known.get(file.id)
+        if entry is None or entry.spec_digest != file.spec_digest:
+            return False
+        try:
+            return entry.stamp == _stamp(file.path)
+        except OSError:
+            return False
+
+    def load(self, file: SourceFile) -> Loaded:
+        """Read and check one source; what is wrong with it becomes its failure."""
+        try:
+            return self._load(file)
+        except QuantError as error:
+            return _failed(file, error)
+        except OSError as error:
+            return _failed(
+                file,
+                SourceUnreadable(
+                    f"{file.id} cannot be read: {error.strerror or error}", fix="look at the file"
+                ),
+            )
+
+    def _load(self, file: SourceFile) -> Loaded:
+        stamp = _stamp(file.path)
+        with file.path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        entry = self._known.get(file.id)
+        if entry and (entry.sha256, entry.spec_digest) == (sha256, file.spec_digest):
+            return Loaded(file=file)
+        raw = source_for(file.layout).read(file, now=self._now)
+        checked = check_bars(raw, Timeframe.parse(file.timeframe))
+        if _stamp(file.path) != stamp:
+            raise SourceError(
+                f"{file.id} was written to while it was read",
+                fix="run the stage again once its writer is done",
+            )
+        return Loaded(
+            file=file,
+            bytes=stamp[0],
+            incoming=Incoming(
+                source=file.id,
+                sha256=sha256,
+                spec_digest=file.spec_digest,
+                stamp=stamp,
+                symbol=file.symbol,
+                timeframe=file.timeframe,
+                rows=checked.rows_in,
+                bars=checked.bars,
+                quarantined=checked.quarantined,
+                identical_duplicates=checked.identical_duplicates,
+                notes=checked.notes,
+                calendar=file.calendar,
+            ),
+        )
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    state = path.stat()
+    return (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+
+
+def _failed(file: SourceFile, error: QuantError) -> Loaded:
+    return Loaded(file=file, failure=Failure(source=file.id, symbol=file.symbol, error=error))

@@ -1,0 +1,83 @@
+"""Step 5: snapshot the tables and answer with the counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from quant_sdk.lakehouse.snapshot import create_snapshot, find_snapshot
+from quant_sdk.lakehouse.table import TABLES, Table
+from quant_stages.migration.params import MigrationResult, RowCounts, SourceCounts
+
+if TYPE_CHECKING:
+    from quant_sdk import Run
+    from quant_stages.migration.state import Migration
+
+NAME = "publish"
+PHASE = "verification"
+
+
+def apply(run: Run, state: Migration) -> Migration:
+    """Create a snapshot of this state of the tables, unless one stands; then ``complete``."""
+    tables = [Table(run.workspace.lakehouse, spec) for spec in TABLES.values()]
+    versions = {table.spec.name: table.version() for table in tables if table.exists()}
+    snapshot = find_snapshot(run.workspace, versions)
+    reused = snapshot is not None
+    if snapshot is None:
+        snapshot = run.commit(
+            lambda _: create_snapshot(run.workspace, run.run_id, tables, now=run.clock.now()),
+            batch_id=f"snapshot-{run.run_id}",
+            event="snapshot_created",
+            describe=_describe,
+        )
+    run.report(phase="complete")
+    return replace(state, result=_result(state, versions, str(snapshot["id"]), reused=reused))
+
+
+def _describe(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "status": "success",
+        "snapshot": manifest["id"],
+        "files": manifest["files"],
+        "bytes": manifest["bytes"],
+    }
+
+
+def _result(
+    state: Migration, versions: dict[str, int], snapshot: str, *, reused: bool
+) -> MigrationResult:
+    entries = state.entries
+    committed = any(entry.version >= 0 for entry in entries)
+    files = len(state.discovered.files)
+    failed = len(state.failures)
+    return MigrationResult(
+        committed=committed,
+        message=_message(state, committed=committed, reused=reused),
+        health_check="degraded" if failed else "passed",
+        candidates=len({file.symbol for file in state.discovered.files}),
+        sources=SourceCounts(
+            total=files, ingested=len(entries), unchanged=state.unchanged, failed=failed
+        ),
+        rows=RowCounts(
+            read=sum(entry.rows for entry in entries),
+            bars=sum(entry.bars for entry in entries),
+            corrected=sum(entry.corrected for entry in entries),
+            unchanged=sum(entry.unchanged for entry in entries),
+            identical_duplicates=sum(entry.identical_duplicates for entry in entries),
+            quarantined=sum(entry.quarantined for entry in entries),
+        ),
+        bytes_read=state.bytes_read,
+        table_versions=versions,
+        content_hash=state.content_hash,
+        snapshot=snapshot,
+        reports=state.reports,
+    )
+
+
+def _message(state: Migration, *, committed: bool, reused: bool) -> str:
+    failed = f"; {len(state.failures)} could not be read" if state.failures else ""
+    if not committed:
+        kept = "the snapshot stands" if reused else "a snapshot was made"
+        return f"nothing to do: {state.unchanged} sources are unchanged, {kept}{failed}"
+    rows = sum(entry.bars for entry in state.entries)
+    return f"{rows} bars from {len(state.entries)} sources are in the lakehouse{failed}"

@@ -1,0 +1,67 @@
+"""Step 4: prove that every row of every source is accounted for in the lakehouse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from quant_sdk.errors import ParityFailed, SourceUnreadable
+from quant_sdk.lakehouse.ledger import Ledger
+from quant_sdk.lakehouse.parity import parity
+from quant_sdk.lakehouse.table import BARS, QUARANTINE, Table
+
+if TYPE_CHECKING:
+    from quant_sdk import Run
+    from quant_stages.migration.state import Migration
+
+NAME = "verify"
+PHASE = "verification"
+
+
+def apply(run: Run, state: Migration) -> Migration:
+    """Compare sources and tables; set the health check.
+
+    Raises:
+        ParityFailed: a row is unaccounted for; health is ``failed``.
+        SourceUnreadable: a source could not be read, and the run is strict.
+    """
+    lakehouse = run.workspace.lakehouse
+    bars, quarantine = Table(lakehouse, BARS), Table(lakehouse, QUARANTINE)
+    report = parity(Ledger(lakehouse).entries(), bars, quarantine)
+    path = run.write_report("parity", report)
+    health = _health(report, state)
+    run.report(health_check=health)
+    run.emit(
+        "parity_checked",
+        status="success" if report["ok"] else "failed",
+        health_check=health,
+        series=len(report["series"]),
+        content_hash=report["content_hash"],
+    )
+    if health == "failed":
+        raise ParityFailed(
+            f"{_describe(report)} do not agree with the lakehouse", fix=f"see {path}", report=path
+        )
+    if health == "degraded" and state.params.strict:
+        names = ", ".join(failure.source for failure in state.failures[:5])
+        raise SourceUnreadable(
+            f"{len(state.failures)} sources could not be read: {names}",
+            fix="mend them, or run without --strict",
+        )
+    return replace(
+        state,
+        health=health,
+        content_hash=report["content_hash"],
+        reports=state.reports | {"parity": path},
+    )
+
+
+def _health(report: dict[str, Any], state: Migration) -> str:
+    if not report["ok"]:
+        return "failed"
+    return "degraded" if state.failures else "passed"
+
+
+def _describe(report: dict[str, Any]) -> str:
+    series = [f"{item['symbol']} {item['timeframe']}" for item in report["series"] if not item["ok"]]
+    return ", ".join([*series, *(item["source"] for item in report["unaccounted"])][:5])
