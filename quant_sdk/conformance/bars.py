@@ -117,7 +117,8 @@ def _apply(
         return rows, None
     # A reason may name the row before: it is kept until the reason is written.
     concerned = bad | bad.shift(-1, fill_value=False)
-    said = rows.filter(concerned).with_columns(
+    # polars 2.1 panics in format on a frame of several chunks.
+    said = rows.filter(concerned).rechunk().with_columns(
         rule=pl.lit(rule.name), reason=rule.reason(timeframe)
     )
     return rows.filter(~bad), said.filter(bad.filter(concerned))

@@ -77,7 +77,7 @@ def resolve(frame: pl.DataFrame, standing: pl.DataFrame, rank: Mapping[str, int]
             conflicting=_conflicts(nothing),
         )
     met = frame.join(old, on=KEY, how="left", maintain_order="left")
-    same = pl.all_horizontal(pl.col(name).eq_missing(f"old_{name}") for name in _VALUES)
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in _VALUES)
     own = pl.col("source") == pl.col("old_source")
     place = (
         pl.when(pl.col("old_source").is_null())
@@ -108,7 +108,8 @@ def _rank(column: str, rank: Mapping[str, int]) -> pl.Expr:
 
 def _conflicts(rows: pl.DataFrame) -> pl.DataFrame:
     """Name for each losing row the bar that stands; such a row is known by its opening time."""
-    return rows.with_columns(
+    # polars 2.1 panics in format on a frame of several chunks.
+    return rows.rechunk().with_columns(
         rule=pl.lit(RULE),
         reason=pl.format(
             "{} holds close {} there and wins over {}", "old_source", "old_close", "close"

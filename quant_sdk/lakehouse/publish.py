@@ -117,16 +117,17 @@ class Publisher:
         """Return the bars that stand where the batch has rows, or may have."""
         if not self._bars.exists() or not frame.height:
             return BARS.empty
-        span = frame.select(pl.col("ts").min().alias("first"), pl.col("ts").max().alias("last"))
-        first, last = span.row(0)
         return (
             self._bars.scan()
             .filter(
                 pl.col("timeframe").is_in(frame["timeframe"].unique().to_list()),
                 pl.col("bucket").is_in(frame["bucket"].unique().to_list()),
                 pl.col("symbol").is_in(frame["symbol"].unique().to_list()),
-                pl.col("symbol").is_between(frame["symbol"].min(), frame["symbol"].max()),
-                pl.col("ts").is_between(first, last),
+                # Ranges skip files and row groups by their statistics.
+                *(
+                    pl.col(key).is_between(pl.lit(frame[key].min()), pl.lit(frame[key].max()))
+                    for key in ("symbol", "ts")
+                ),
             )
             .collect()
         )
@@ -168,6 +169,7 @@ class Publisher:
             shas = {item.source: item.sha256 for item in batch}
             parts.append(
                 overlap.conflicting.with_columns(
+                    row=pl.lit(None, dtype=pl.Int64),
                     source_sha256=pl.col("source").replace_strict(shas, return_dtype=pl.String)
                 )
             )

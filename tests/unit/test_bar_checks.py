@@ -165,3 +165,14 @@ def test_no_rows_are_no_bars():
     checked = check_bars(raw([]), TIMEFRAME)
     assert checked.rows_in == checked.bars.height == 0
     assert checked.notes == {"volume_spike": 0, "flat_close": 0}
+
+
+def test_a_frame_of_several_chunks_is_told_apart_as_one_of_a_single_chunk():
+    rows = [(n * MINUTE, *GOOD) for n in range(40)]
+    flawed = [(41 * MINUTE, 10.0, 12.0, 9.0, -11.0, 5.0), (0, *GOOD)]
+    frame = raw([*rows, *flawed])
+    chunked = pl.concat([frame[:20], frame[20:30], frame[30:]], rechunk=False)
+    assert chunked.n_chunks() == 3
+    checked, whole = check_bars(chunked, TIMEFRAME), check_bars(frame, TIMEFRAME)
+    assert checked.quarantined.equals(whole.quarantined)
+    assert checked.bars.equals(whole.bars)
