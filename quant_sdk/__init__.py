@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         free_bytes,
     )
     from quant_registry.errors import QuantError
+    from quant_registry.params import params_schema
     from quant_registry.record import RunRecord, records
     from quant_registry.registry import StageRegistry
     from quant_registry.run import Commit, Run
+    from quant_registry.schemas import read_schema, schema_names
     from quant_registry.spec import Effects, StageSpec
-    from quant_registry.status import read_status
+    from quant_registry.status import next_actions, read_status
     from quant_registry.validate import Validation
     from quant_registry.workspace import Workspace
     from quant_sdk.sdk import QuantSDK
@@ -46,8 +48,12 @@ _HOMES = {
     "Validation": "quant_registry.validate",
     "Workspace": "quant_registry.workspace",
     "free_bytes": "quant_registry.checks",
+    "next_actions": "quant_registry.status",
+    "params_schema": "quant_registry.params",
+    "read_schema": "quant_registry.schemas",
     "read_status": "quant_registry.status",
     "records": "quant_registry.record",
+    "schema_names": "quant_registry.schemas",
     "tail": "quant_registry.audit_reader",
     "verify_chain": "quant_registry.audit_reader",
 }
@@ -69,8 +75,12 @@ __all__ = [
     "Validation",
     "Workspace",
     "free_bytes",
+    "next_actions",
+    "params_schema",
+    "read_schema",
     "read_status",
     "records",
+    "schema_names",
     "tail",
     "verify_chain",
 ]

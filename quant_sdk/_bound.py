@@ -17,7 +17,9 @@ class on_class_or_instance(Generic[P, R]):  # noqa: N801 - used as a decorator
 
     def __init__(self, method: Callable[Concatenate[Any, P], R]) -> None:
         self._method = method
-        functools.update_wrapper(self, method)
+        self.__doc__ = method.__doc__
+        self.__name__ = method.__name__
+        self.__wrapped__ = method
 
     def __get__(self, instance: object | None, owner: type) -> Callable[P, R]:
         method = self._method

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from quant_registry.audit_reader import tail as tail_audit
 from quant_registry.clock import Clock, SystemClock
-from quant_registry.control import ANY
-from quant_registry.lock import LockView, view_lock
-from quant_registry.record import RunRecord, read_record, records
 from quant_registry.registry import StageRegistry
-from quant_registry.status import read_status
-from quant_registry.steering import Answer, live_runs, steer
 from quant_registry.workspace import Workspace
 from quant_sdk._bound import on_class_or_instance
 
@@ -25,11 +20,15 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from quant_registry.lock import LockView
+    from quant_registry.record import RunRecord
     from quant_registry.spec import StageSpec
+    from quant_registry.steering import Answer
     from quant_registry.validate import Validation
     from quant_sdk.lakehouse.lakehouse import Lakehouse
 
 ACTOR = "QUANT_ACTOR"
+ANY = "*"
 
 
 class QuantSDK:
@@ -64,10 +63,12 @@ class QuantSDK:
     @cached_property
     def registry(self) -> StageRegistry:
         """The stages this SDK knows, found on first use."""
-        return self._registry or StageRegistry.discover(self.workspace)
+        if self._registry is not None:
+            return self._registry
+        return StageRegistry.discover(self.workspace)
 
     @on_class_or_instance
-    def run_stage(
+    def run_stage(  # noqa: PLR0913 - each is a choice of the caller's
         self,
         stage_id: str,
         params: Mapping[str, Any] | None = None,
@@ -151,6 +152,8 @@ class QuantSDK:
             limit: how many at most.
             before: only older runs than this one; the last of a page leads to the next page.
         """
+        from quant_registry.record import records
+
         return list(records(self.workspace, stage_id, limit=limit, before=before))
 
     @on_class_or_instance
@@ -160,6 +163,8 @@ class QuantSDK:
         Raises:
             UnknownRun: no such run in this workspace.
         """
+        from quant_registry.record import read_record
+
         return read_record(self.workspace, run_id)
 
     @on_class_or_instance
@@ -172,6 +177,9 @@ class QuantSDK:
         Raises:
             UnknownRun: `scope` names neither.
         """
+        from quant_registry.record import read_record, records
+        from quant_registry.steering import live_runs
+
         if scope is None:
             runs = live_runs(self.workspace)
         elif scope in self.registry:
@@ -217,7 +225,9 @@ class QuantSDK:
 
         A followed run ends the tail with its terminal event.
         """
-        return tail_audit(
+        from quant_registry.audit_reader import tail
+
+        return tail(
             self.workspace.audit,
             follow=follow,
             run_id=run_id,
@@ -230,6 +240,8 @@ class QuantSDK:
     @on_class_or_instance
     def lock(self, stage_id: str) -> LockView:
         """Return who holds a stage's lock, with evidence."""
+        from quant_registry.lock import view_lock
+
         return view_lock(self.workspace, self.registry[stage_id].id)
 
     @cached_property
@@ -267,6 +279,8 @@ class QuantSDK:
     def _steer(
         self, action: Any, scope: str, reason: str, lasts: timedelta | None = None
     ) -> Answer:
+        from quant_registry.steering import steer
+
         return steer(
             self.workspace,
             self.registry,
@@ -279,6 +293,8 @@ class QuantSDK:
         )
 
     def _status_of(self, run: RunRecord) -> dict[str, Any]:
+        from quant_registry.status import read_status
+
         if run.stage_id in self.registry:
             spec = self.registry[run.stage_id]
             status = read_status(self.workspace.status_file(spec, run.run_id))
@@ -305,6 +321,7 @@ def _is_end(event: dict[str, Any]) -> bool:
 
 def _user() -> str:
     try:
-        return getpass.getuser()
+        # Directory services know names such as DOMAIN\\user, which are no labels.
+        return re.sub(r"[^A-Za-z0-9._:@+-]+", "-", getpass.getuser()).strip("-") or "unknown"
     except (KeyError, OSError):
         return "unknown"

@@ -99,12 +99,8 @@ class Ledger:
         self._path = lakehouse / "ledger.jsonl"
 
     def entries(self) -> list[Entry]:
-        """Return every entry, oldest first; a torn last line is left out."""
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as stream:
-            reader = jsonlines.Reader(stream, loads=orjson.loads)
-            return [_entry(line) for line in reader.iter(type=dict, skip_invalid=True)]
+        """Return every entry, oldest first; a torn line is left out, see `reconcile`."""
+        return self._read()[0]
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Append entries durably, in one write."""
@@ -126,19 +122,30 @@ class Ledger:
 
     def reconcile(self, tables: Iterable[Table]) -> list[Entry]:
         """Add the entries that are in the tables' commits but not here; return them."""
-        known = self.entries()
-        batches = {entry.batch_id for entry in known}
+        known, torn = self._read()
+        told = {(entry.batch_id, entry.source) for entry in known}
         found = []
         for table in tables:
             last = max((e.version for e in known if e.table == table.spec.name), default=-1)
-            for version, document in _commits(table, last):
-                if document.get("batch_id") not in batches:
-                    found += [
-                        _entry(line | {"table": table.spec.name, "version": version})
-                        for line in document.get("entries", ())
-                    ]
+            for version, document in _commits(table, -1 if torn else last):
+                entries = (
+                    _entry(line | {"table": table.spec.name, "version": version})
+                    for line in document.get("entries", ())
+                )
+                found += [item for item in entries if (item.batch_id, item.source) not in told]
         self.add(found)
         return found
+
+    def _read(self) -> tuple[list[Entry], bool]:
+        """Return the entries, and whether a line was torn."""
+        if not self._path.exists():
+            return [], False
+        with self._path.open("rb") as stream:
+            lines = sum(1 for line in stream if line.strip())
+            stream.seek(0)
+            reader = jsonlines.Reader(stream, loads=orjson.loads)
+            entries = [_entry(line) for line in reader.iter(type=dict, skip_invalid=True)]
+        return entries, len(entries) < lines
 
 
 def contributions(entries: Iterable[Entry]) -> pl.DataFrame:

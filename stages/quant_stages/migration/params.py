@@ -53,8 +53,8 @@ class RowCounts(BaseModel):
 class MigrationResult(BaseModel):
     """What a migration did; paths are relative to the workspace."""
 
-    committed: bool
     message: str
+    committed: bool
     health_check: Literal["passed", "degraded"]
     candidates: int
     sources: SourceCounts

@@ -41,7 +41,8 @@ def plan(context: CheckContext) -> Plan:
     readable = [rows for rows in heads if rows is not False]
     counted = [rows for rows in readable if rows is not None]
     size = sum(_size(file) for file in outlook.pending)
-    asked = len(outlook.pending) + len(outlook.found.failures)
+    known = len(outlook.found.files) - len(outlook.pending)
+    named = len(outlook.found.files) + len(outlook.found.failures)
     return Plan(
         steps=tuple(step.NAME for step in STEPS),
         candidates=len({file.symbol for file in outlook.found.files}),
@@ -49,7 +50,7 @@ def plan(context: CheckContext) -> Plan:
         rows=sum(counted) if len(counted) == len(readable) else None,
         bytes=size,
         eta_seconds=_eta(context, size),
-        readable_share=len(readable) / asked if asked else None,
+        readable_share=(known + len(readable)) / named if named else None,
         notes=_notes(outlook),
     )
 

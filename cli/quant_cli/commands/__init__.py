@@ -1,0 +1,1 @@
+"""The commands of ``quant``, one noun a module."""

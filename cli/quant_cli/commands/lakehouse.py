@@ -1,0 +1,138 @@
+"""``quant lakehouse``: what is in the tables, and the clean slate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from quant_cli.output import cell, facts, listing, table
+from quant_cli.session import Leaf, Session, pass_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from quant_sdk.lakehouse.coverage import SeriesCoverage
+
+BARS = 100
+SERIES = 500
+GAPS = 20
+
+
+@click.group()
+def lakehouse() -> None:
+    """Read the tables, or wipe them."""
+
+
+@lakehouse.command("tables", cls=Leaf)
+@pass_session
+def list_tables(session: Session) -> None:
+    """List the tables with their versions and sizes."""
+    session.output.emit(listing("tables", session.sdk.lakehouse.tables()), _tables_text)
+
+
+def _tables_text(document: dict[str, Any]) -> Iterator[str]:
+    columns = ("name", "version", "rows", "files", "bytes")
+    return table(document["tables"], columns, empty="the lakehouse is empty")
+
+
+@lakehouse.command("bars", cls=Leaf)
+@click.argument("symbol")
+@click.argument("timeframe")
+@click.option("--start", metavar="TIME", help="First opening time, inclusive, UTC.")
+@click.option("--end", metavar="TIME", help="Exclusive: [start, end).")
+@click.option(
+    "--limit", type=click.IntRange(1), default=BARS, show_default=True, help="Bars at most."
+)
+@pass_session
+def show_bars(  # noqa: PLR0913 - an option each
+    session: Session,
+    *,
+    symbol: str,
+    timeframe: str,
+    start: str | None,
+    end: str | None,
+    limit: int,
+) -> None:
+    """Show the bars of a series in time order; next_cursor is the --start of the next page."""
+    frame = session.sdk.bars(symbol, timeframe, start, end)
+    more = frame.height > limit
+    document = {
+        "symbol": symbol,
+        "timeframe": timeframe,
+        "rows": frame.height,
+        "bars": frame.head(limit).to_dicts(),
+        "truncated": more,
+        "next_cursor": frame["ts"][limit] if more else None,
+    }
+    session.output.emit(document, _bars_text)
+
+
+def _bars_text(document: dict[str, Any]) -> Iterator[str]:
+    columns = ("ts", "open", "high", "low", "close", "volume", "source")
+    yield from table(document["bars"], columns, empty="no bars in this interval")
+    if document["truncated"]:
+        shown = len(document["bars"])
+        yield f"{shown} of {document['rows']}; more: --start {cell(document['next_cursor'])}"
+
+
+@lakehouse.command("coverage", cls=Leaf)
+@click.option("--symbol", metavar="SYMBOL", help="Only this symbol.")
+@click.option("--timeframe", metavar="TIMEFRAME", help="Only this bar length.")
+@click.option(
+    "--gaps", type=click.IntRange(0), default=GAPS, show_default=True, help="Gaps a series."
+)
+@click.option(
+    "--limit", type=click.IntRange(1), default=SERIES, show_default=True, help="Series at most."
+)
+@pass_session
+def show_coverage(
+    session: Session, *, symbol: str | None, timeframe: str | None, gaps: int, limit: int
+) -> None:
+    """Show what is present and what is missing, per series, on its calendar."""
+    found = session.sdk.lakehouse.coverage(symbol, timeframe)
+    document = listing("series", found, limit)
+    document["series"] = [_series(item, gaps) for item in document["series"]]
+    session.output.emit(document, _coverage_text)
+
+
+def _series(item: SeriesCoverage, gaps: int) -> dict[str, Any]:
+    names = ("symbol", "timeframe", "calendar", "first", "last", "expected", "present", "missing")
+    return {
+        **{name: getattr(item, name) for name in names},
+        "outside": item.outside,
+        "gap_count": len(item.gaps),
+        "gaps": [gap._asdict() for gap in item.gaps[:gaps]],
+    }
+
+
+def _coverage_text(document: dict[str, Any]) -> Iterator[str]:
+    columns = ("symbol", "timeframe", "first", "last", "expected", "present", "missing")
+    yield from table(document["series"], (*columns, "gap_count"), empty="no bars")
+    for series in document["series"]:
+        for gap in series["gaps"]:
+            yield (
+                f"{series['symbol']} {series['timeframe']}: {gap['missing']} missing "
+                f"in [{cell(gap['start'])}, {cell(gap['end'])})"
+            )
+    if document["truncated"]:
+        yield "more: raise --limit, or name a --symbol"
+
+
+@lakehouse.command("wipe", cls=Leaf)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_session
+def wipe(session: Session, *, yes: bool) -> None:
+    """Remove the tables; locks, epochs, audit, runs and snapshots stay."""
+    if not yes:
+        _confirm(session)
+    session.output.emit(session.sdk.lakehouse.wipe(), facts)
+
+
+def _confirm(session: Session) -> None:
+    if not session.output.can_ask:
+        from quant_sdk.errors import InvalidInput
+
+        raise InvalidInput("wiping removes every table, and nobody can be asked", fix="add --yes")
+    folder = session.sdk.workspace.lakehouse
+    click.confirm(f"Remove every table under {folder}?", abort=True, err=True)

@@ -1,0 +1,35 @@
+"""``quant lock``: who holds a stage's lock, with evidence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from quant_cli.output import listing, table
+from quant_cli.session import Leaf, Session, pass_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@click.group()
+def lock() -> None:
+    """Show who holds the stages' locks."""
+
+
+@lock.command("show", cls=Leaf)
+@click.argument("stage_id", metavar="[STAGE]", required=False)
+@pass_session
+def show_lock(session: Session, stage_id: str | None) -> None:
+    """Show the lock of STAGE, or of every stage that has one; takes nothing."""
+    sdk = session.sdk
+    specs = sdk.stages() if stage_id is None else [sdk.registry[stage_id]]
+    ids = [spec.id for spec in specs if spec.lock is not None or stage_id is not None]
+    session.output.emit(listing("locks", [asdict(sdk.lock(name)) for name in ids]), _locks_text)
+
+
+def _locks_text(document: dict[str, Any]) -> Iterator[str]:
+    columns = ("stage_id", "state", "lock_id", "run_id", "epoch", "evidence")
+    return table(document["locks"], columns, empty="no stage has a lock")
