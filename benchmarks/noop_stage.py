@@ -14,6 +14,4 @@ def noop(_run: Run, _params: Any) -> dict[str, Any]:
     return {}
 
 
-STAGES = (
-    StageSpec(id="bench.noop", category="bench", title="Do nothing", body="noop_stage:noop"),
-)
+STAGES = (StageSpec(id="bench.noop", category="bench", title="Do nothing", body="noop_stage:noop"),)

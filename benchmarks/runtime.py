@@ -17,6 +17,7 @@ EVENTS = 20_000
 def rows() -> list[Row]:
     sys.path.insert(0, str(Path(__file__).parent))
     from noop_stage import STAGES
+
     from quant_sdk import QuantSDK, StageRegistry
 
     with tempfile.TemporaryDirectory() as folder:

@@ -118,8 +118,10 @@ def _apply(
     # A reason may name the row before: it is kept until the reason is written.
     concerned = bad | bad.shift(-1, fill_value=False)
     # polars 2.1 panics in format on a frame of several chunks.
-    said = rows.filter(concerned).rechunk().with_columns(
-        rule=pl.lit(rule.name), reason=rule.reason(timeframe)
+    said = (
+        rows.filter(concerned)
+        .rechunk()
+        .with_columns(rule=pl.lit(rule.name), reason=rule.reason(timeframe))
     )
     return rows.filter(~bad), said.filter(bad.filter(concerned))
 

@@ -220,5 +220,3 @@ def _instant(value: datetime | str | None, name: str) -> datetime | None:
             )
         moment = moment.replace(tzinfo=UTC)
     return moment.astimezone(UTC)
-
-

@@ -49,9 +49,7 @@ class Overlap:
 
     def old_values(self) -> pl.DataFrame:
         """Return the bars that the corrections replace, in the columns a fingerprint reads."""
-        return self.corrected.select(
-            *KEY, *(pl.col(f"old_{name}").alias(name) for name in _VALUES)
-        )
+        return self.corrected.select(*KEY, *(pl.col(f"old_{name}").alias(name) for name in _VALUES))
 
 
 def resolve(frame: pl.DataFrame, standing: pl.DataFrame, rank: Mapping[str, int]) -> Overlap:

@@ -13,11 +13,10 @@ import polars as pl
 from filelock import FileLock
 
 from quant_registry.files import make_folder
-from quant_sdk.lakehouse.fingerprint import fingerprint
-from quant_sdk.lakehouse.ledger import Entry, Ledger
-from quant_sdk.lakehouse.overlap import Overlap, resolve
-from quant_sdk.lakehouse.table import BARS, CORRECTIONS, QUARANTINE, UTC_MICROS, Table
-from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.lakehouse.batch import entries_of, frame_of
+from quant_sdk.lakehouse.ledger import Ledger
+from quant_sdk.lakehouse.overlap import resolve
+from quant_sdk.lakehouse.table import BARS, CORRECTIONS, QUARANTINE, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,37 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from quant_registry.run import Commit
+    from quant_sdk.lakehouse.batch import Incoming
+    from quant_sdk.lakehouse.ledger import Entry
+    from quant_sdk.lakehouse.overlap import Overlap
 
 _LOCK_SECONDS: Final = 600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
-    """The checked rows of one source file, ready to be published.
-
-    Attributes:
-        source, sha256, spec_digest, stamp: as in `Entry`.
-        symbol, timeframe: the series.
-        rows: rows in the file.
-        bars: ts, open, high, low, close, volume; sorted, unique.
-        quarantined: row, ts, open, high, low, close, volume, rule, reason.
-        identical_duplicates: rows dropped because another row of the file equals them.
-        notes: counts of things worth a look.
-        calendar: when the series trades, where its declaration names it.
-    """
-
-    source: str
-    sha256: str
-    spec_digest: str
-    stamp: tuple[int, ...]
-    symbol: str
-    timeframe: str
-    rows: int
-    bars: pl.DataFrame
-    quarantined: pl.DataFrame
-    identical_duplicates: int
-    notes: Mapping[str, int]
-    calendar: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,24 +67,44 @@ class Publisher:
         """
         make_folder(self._lock_path.parent)
         with FileLock(self._lock_path, timeout=_LOCK_SECONDS, fallback_to_soft=False):
-            frame = _frame(batch)
+            frame = frame_of(batch)
             overlap = resolve(frame, self._existing(frame), self._rank)
-            entries = _entries(batch, frame, overlap, commit)
-            documents = [entry.to_dict() for entry in entries]
-            refused = self._new_quarantine(batch, overlap, commit, now)
-            changed = self._new_corrections(batch, overlap, commit, now)
-            touches_bars = overlap.appended.height > 0 or overlap.corrected.height > 0
-            last: tuple[str, int] = ("", -1)
-            if refused.height:
-                carried = {} if touches_bars else {"entries": documents}
-                last = (QUARANTINE.name, self._quarantine.append(refused, commit, carried))
-            if changed.height:
-                self._corrections.append(changed, commit, {})
-            if touches_bars:
-                last = (BARS.name, self._write_bars(overlap, commit, {"entries": documents}))
-            entries = tuple(replace(entry, table=last[0], version=last[1]) for entry in entries)
+            shas = {item.source: item.sha256 for item in batch}
+            refused = self._unseen(
+                self._quarantine, _refused(batch, overlap, shas), ("row", "ts", "rule")
+            )
+            changed = self._unseen(
+                self._corrections, _corrected(overlap, shas), ("symbol", "timeframe", "ts")
+            )
+            entries = entries_of(batch, overlap, commit)
+            stamp = {"run_id": commit.run_id, "batch_id": commit.batch_id}
+            refused = refused.with_columns(quarantined_at=pl.lit(now), **_literals(stamp))
+            changed = changed.with_columns(corrected_at=pl.lit(now), **_literals(stamp))
+            table, version = self._write(refused, changed, overlap, entries, commit)
+            entries = [replace(entry, table=table, version=version) for entry in entries]
             self._ledger.add(entries)
-        return Published(entries=entries, version=last[1] if touches_bars else -1)
+        return Published(entries=tuple(entries), version=version if table == BARS.name else -1)
+
+    def _write(
+        self,
+        refused: pl.DataFrame,
+        changed: pl.DataFrame,
+        overlap: Overlap,
+        entries: list[Entry],
+        commit: Commit,
+    ) -> tuple[str, int]:
+        """Write the tables in order; return the table and version that carry the entries."""
+        touches_bars = overlap.appended.height > 0 or overlap.corrected.height > 0
+        carried = {"entries": [entry.to_dict() for entry in entries]}
+        last = ("", -1)
+        if refused.height:
+            metadata = {} if touches_bars else carried
+            last = (QUARANTINE.name, self._quarantine.append(refused, commit, metadata))
+        if changed.height:
+            self._corrections.append(changed, commit, {})
+        if touches_bars:
+            last = (BARS.name, self._write_bars(overlap, commit, carried))
+        return last
 
     def _existing(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the bars that stand where the batch has rows, or may have."""
@@ -151,153 +144,58 @@ class Publisher:
         )
         return self._bars.replace(merged, predicate, commit, metadata)
 
-    def _new_quarantine(
-        self, batch: Sequence[Incoming], overlap: Overlap, commit: Commit, now: datetime
+    def _unseen(
+        self, table: Table, rows: pl.DataFrame | None, key: tuple[str, ...]
     ) -> pl.DataFrame:
-        parts = [
-            item.quarantined.with_columns(
-                pl.col("row").cast(pl.Int64),
-                symbol=pl.lit(item.symbol),
-                timeframe=pl.lit(item.timeframe),
-                source=pl.lit(item.source),
-                source_sha256=pl.lit(item.sha256),
-            )
-            for item in batch
-            if item.quarantined.height
-        ]
-        if overlap.conflicting.height:
-            shas = {item.source: item.sha256 for item in batch}
-            parts.append(
-                overlap.conflicting.with_columns(
-                    row=pl.lit(None, dtype=pl.Int64),
-                    source_sha256=pl.col("source").replace_strict(shas, return_dtype=pl.String)
-                )
-            )
-        return self._unseen(self._quarantine, parts, ("row", "ts", "rule"), commit, "quarantined_at", now)
-
-    def _new_corrections(
-        self, batch: Sequence[Incoming], overlap: Overlap, commit: Commit, now: datetime
-    ) -> pl.DataFrame:
-        if not overlap.corrected.height:
-            return CORRECTIONS.empty
-        shas = {item.source: item.sha256 for item in batch}
-        values = {name: f"new_{name}" for name in ("open", "high", "low", "close", "volume")}
-        part = overlap.corrected.rename(values).with_columns(
-            source_sha256=pl.col("source").replace_strict(shas, return_dtype=pl.String)
-        )
-        key = ("symbol", "timeframe", "ts")
-        return self._unseen(self._corrections, [part], key, commit, "corrected_at", now)
-
-    def _unseen(  # noqa: PLR0913 - two call sites just above
-        self,
-        table: Table,
-        parts: list[pl.DataFrame],
-        key: tuple[str, ...],
-        commit: Commit,
-        time_column: str,
-        now: datetime,
-    ) -> pl.DataFrame:
-        """Return the rows of `parts` that the table does not hold under their key yet."""
-        if not parts:
+        """Return the rows that the table does not hold under their key yet, in its columns."""
+        if rows is None:
             return table.spec.empty
-        rows = pl.concat(parts, how="diagonal").with_columns(
-            pl.lit(now).cast(UTC_MICROS).alias(time_column),
-            run_id=pl.lit(commit.run_id),
-            batch_id=pl.lit(commit.batch_id),
-        )
         keyed = ["source", "source_sha256", *key]
         shas = rows["source_sha256"].unique().to_list()
         seen = table.scan().filter(pl.col("source_sha256").is_in(shas)).select(keyed).collect()
         fresh = rows.join(seen, on=keyed, how="anti", nulls_equal=True)
         return fresh.select(
-            pl.col(name).cast(dtype) for name, dtype in table.spec.columns.items()
+            (pl.col(name) if name in fresh.columns else pl.lit(None)).cast(dtype).alias(name)
+            for name, dtype in table.spec.columns.items()
         )
 
 
-def _frame(batch: Sequence[Incoming]) -> pl.DataFrame:
-    """Return the good bars of a batch with the table's columns, sorted by partition and key."""
+def _refused(
+    batch: Sequence[Incoming], overlap: Overlap, shas: Mapping[str, str]
+) -> pl.DataFrame | None:
+    """Return the rows for the quarantine: those that broke a rule, and those that lost."""
     parts = [
-        item.bars.select(
-            pl.lit(item.symbol).alias("symbol"),
-            pl.lit(item.timeframe).alias("timeframe"),
-            _bucket(item.timeframe).alias("bucket"),
-            "ts",
-            "open",
-            "high",
-            "low",
-            "close",
-            "volume",
-            pl.lit(item.source).alias("source"),
+        item.quarantined.with_columns(
+            pl.col("row").cast(pl.Int64),
+            **_literals(
+                {
+                    "symbol": item.symbol,
+                    "timeframe": item.timeframe,
+                    "source": item.source,
+                    "source_sha256": item.sha256,
+                }
+            ),
         )
-        for item in sorted(batch, key=lambda item: (item.timeframe, item.symbol))
-        if item.bars.height
+        for item in batch
+        if item.quarantined.height
     ]
-    return pl.concat(parts) if parts else BARS.empty
+    if overlap.conflicting.height:
+        lost = overlap.conflicting.with_columns(row=pl.lit(None, dtype=pl.Int64))
+        parts.append(lost.with_columns(source_sha256=_sha_of(shas)))
+    return pl.concat(parts, how="diagonal") if parts else None
 
 
-def _bucket(timeframe: str) -> pl.Expr:
-    """Return the bucket of each ``ts``: its year, or its year and month."""
-    ts = pl.col("ts")
-    year = ts.dt.year().cast(pl.String)
-    if Timeframe.parse(timeframe).bucket_format == "%Y":
-        return year
-    return year + pl.lit("-") + ts.dt.month().cast(pl.String).str.zfill(2)
+def _corrected(overlap: Overlap, shas: Mapping[str, str]) -> pl.DataFrame | None:
+    """Return old and new values of the bars that change."""
+    if not overlap.corrected.height:
+        return None
+    values = {name: f"new_{name}" for name in ("open", "high", "low", "close", "volume")}
+    return overlap.corrected.rename(values).with_columns(source_sha256=_sha_of(shas))
 
 
-def _entries(
-    batch: Sequence[Incoming], frame: pl.DataFrame, overlap: Overlap, commit: Commit
-) -> tuple[Entry, ...]:
-    appended = _prints(overlap.appended)
-    new, old = _prints(overlap.corrected), _prints(overlap.old_values())
-    counts = overlap.counts()
-    ends = {
-        (symbol, timeframe): (first, last)
-        for symbol, timeframe, first, last in frame.group_by("symbol", "timeframe")
-        .agg(
-            pl.col("ts").min().dt.timestamp("us").alias("first"),
-            pl.col("ts").max().dt.timestamp("us").alias("last"),
-        )
-        .iter_rows()
-    }
-    entries = []
-    for item in batch:
-        series = (item.symbol, item.timeframe)
-        keys, values = appended.get(series, (0, 0))
-        first, last = ends.get(series, (None, None))
-        count = counts.get(series, {})
-        entries.append(
-            Entry(
-                source=item.source,
-                sha256=item.sha256,
-                spec_digest=item.spec_digest,
-                stamp=item.stamp,
-                symbol=item.symbol,
-                timeframe=item.timeframe,
-                rows=item.rows,
-                bars=count.get("appended", 0),
-                corrected=count.get("corrected", 0),
-                unchanged=count.get("unchanged", 0),
-                identical_duplicates=item.identical_duplicates + count.get("identical", 0),
-                quarantined=item.quarantined.height + count.get("conflicting", 0),
-                first_us=first,
-                last_us=last,
-                key_hash=keys,
-                value_hash=(values + new.get(series, (0, 0))[1] - old.get(series, (0, 0))[1])
-                % 2**64,
-                calendar=item.calendar,
-                notes=dict(item.notes),
-                batch_id=commit.batch_id,
-                run_id=commit.run_id,
-            )
-        )
-    return tuple(entries)
+def _sha_of(shas: Mapping[str, str]) -> pl.Expr:
+    return pl.col("source").replace_strict(shas, return_dtype=pl.String)
 
 
-def _prints(frame: pl.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
-    if not frame.height:
-        return {}
-    columns = ("symbol", "timeframe", "key_hash", "value_hash")
-    return {
-        (symbol, timeframe): (keys, values)
-        for symbol, timeframe, keys, values in fingerprint(frame).select(columns).iter_rows()
-    }
+def _literals(values: Mapping[str, str]) -> dict[str, pl.Expr]:
+    return {name: pl.lit(value) for name, value in values.items()}

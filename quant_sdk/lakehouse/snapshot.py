@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -22,6 +21,7 @@ from quant_registry.ids import check_run_id
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
+    from pathlib import Path
 
     from quant_registry.workspace import Workspace
     from quant_sdk.lakehouse.table import Table
@@ -65,10 +65,14 @@ def create_snapshot(
 
 def find_snapshot(workspace: Workspace, versions: dict[str, int]) -> dict[str, Any] | None:
     """Return the newest snapshot that holds exactly these versions of these tables."""
-    for manifest in reversed(_manifests(workspace)):
-        if {table["name"]: table["version"] for table in manifest["tables"]} == versions:
-            return manifest
-    return None
+    return next(
+        (
+            manifest
+            for manifest in reversed(_manifests(workspace))
+            if {table["name"]: table["version"] for table in manifest["tables"]} == versions
+        ),
+        None,
+    )
 
 
 def list_snapshots(workspace: Workspace) -> list[dict[str, Any]]:
@@ -124,11 +128,11 @@ def _is_snapshot(folder: Path) -> bool:
 def _link_table(table: Table, draft: Path) -> dict[str, Any]:
     delta = table.delta()
     adds = delta.get_add_actions(flatten=True)
-    columns = {name: adds.column(name).to_pylist() for name in ("path", "size_bytes", "num_records")}
+    facts = (adds.column(name).to_pylist() for name in ("path", "size_bytes", "num_records"))
     home = draft / table.spec.name
     files = [
         {"path": unquote(path), "bytes": size, "rows": rows}
-        for path, size, rows in zip(*columns.values(), strict=True)
+        for path, size, rows in zip(*facts, strict=True)
     ]
     for file in files:
         _link(table.path / file["path"], home / file["path"])
@@ -140,9 +144,7 @@ def _link_table(table: Table, draft: Path) -> dict[str, Any]:
         "name": table.spec.name,
         "version": int(delta.version()),
         "rows": sum(file["rows"] for file in files),
-        "files": [
-            file | {"sha256": digest} for file, digest in zip(files, digests, strict=True)
-        ],
+        "files": [file | {"sha256": digest} for file, digest in zip(files, digests, strict=True)],
     }
 
 

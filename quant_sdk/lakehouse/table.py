@@ -148,13 +148,13 @@ class Table:
 
     def append(self, frame: pl.DataFrame, commit: Commit, metadata: dict[str, Any]) -> int:
         """Add rows in one commit; return the version it made."""
-        return self._write(frame, commit, metadata, mode="append", predicate=None)
+        return self._write(frame, commit, metadata, predicate=None)
 
     def replace(
         self, frame: pl.DataFrame, predicate: str, commit: Commit, metadata: dict[str, Any]
     ) -> int:
         """Put `frame` in the place of all rows for which `predicate` holds, in one commit."""
-        return self._write(frame, commit, metadata, mode="overwrite", predicate=predicate)
+        return self._write(frame, commit, metadata, predicate=predicate)
 
     def history(self, newest: int) -> list[dict[str, Any]]:
         """Return the last `newest` commits that still have a log entry, oldest first."""
@@ -180,7 +180,6 @@ class Table:
         commit: Commit,
         metadata: dict[str, Any],
         *,
-        mode: str,
         predicate: str | None,
     ) -> int:
         document = {
@@ -197,14 +196,7 @@ class Table:
         for _ in range(_TRIES):
             delta = self._fenced(commit)
             try:
-                write_deltalake(
-                    delta,
-                    frame.select(list(self.spec.columns)),
-                    mode=mode,  # type: ignore[arg-type]
-                    predicate=predicate,
-                    writer_properties=_WRITER,
-                    commit_properties=properties,
-                )
+                self._put(delta, frame.select(list(self.spec.columns)), predicate, properties)
             except CommitFailedError:
                 continue  # another writer was first: look again who owns, then write again
             return int(delta.version())
@@ -212,6 +204,31 @@ class Table:
             f"the table {self.spec.name} was changed by others {_TRIES} times in a row",
             fix="let the other writers finish, then run the stage again",
         )
+
+    def _put(
+        self,
+        delta: DeltaTable,
+        frame: pl.DataFrame,
+        predicate: str | None,
+        properties: CommitProperties,
+    ) -> None:
+        if predicate is None:
+            write_deltalake(
+                delta,
+                frame,
+                mode="append",
+                writer_properties=_WRITER,
+                commit_properties=properties,
+            )
+        else:
+            write_deltalake(
+                delta,
+                frame,
+                mode="overwrite",
+                predicate=predicate,
+                writer_properties=_WRITER,
+                commit_properties=properties,
+            )
 
     def _fenced(self, commit: Commit) -> DeltaTable:
         """Return a handle, made where needed; refuse an epoch lower than the table has seen.

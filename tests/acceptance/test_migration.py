@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from _legacy import STAGE, bars, make_workspace, write_flat, write_manifest
 from jsonschema import Draft202012Validator
+
 from quant_registry.schemas import read_schema
 from quant_sdk import QuantSDK
 
@@ -43,8 +44,8 @@ def status_of(workspace):
 
 
 def await_event(sdk, event, run_id=None):
-    stop = threading.Timer(PATIENCE, lambda: halt.set())
     halt = threading.Event()
+    stop = threading.Timer(PATIENCE, halt.set)
     stop.start()
     try:
         for found in sdk.tail(follow=True, stop=halt):
@@ -53,6 +54,13 @@ def await_event(sdk, event, run_id=None):
     finally:
         stop.cancel()
     raise AssertionError(f"no {event} came")
+
+
+def await_state(workspace, state):
+    pause, deadline = threading.Event(), time.monotonic() + PATIENCE
+    while status_of(workspace)["state"] != state:
+        assert time.monotonic() < deadline
+        pause.wait(0.01)
 
 
 class Background:
@@ -248,7 +256,7 @@ def test_nothing_is_committed_after_paused_and_resume_goes_on(tmp_path):
     await_event(run.sdk, "batch_committed")
     (workspace / "data/lakehouse/migration_control.json").write_text('{"action": "pause"}')
     paused = await_event(run.sdk, "paused")
-    assert status_of(workspace)["state"] == "paused"
+    await_state(workspace, "paused")
     version = run.sdk.lakehouse.tables()
     assert run.sdk.pause().outcome == "already_paused"
     assert run.sdk.lakehouse.tables() == version

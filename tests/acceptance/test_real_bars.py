@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from _legacy import STAGE, write_manifest
+
 from quant_sdk import QuantSDK
 
 DATA = Path(__file__).parents[3] / "shared/data/legacy"

@@ -1,4 +1,4 @@
-"""kill -9 at random instants and at the worst ones: the next run ends where an undisturbed one does."""
+"""kill -9 at random instants and at the worst ones: the next run ends as an undisturbed one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from _legacy import STAGE, make_workspace
 from _killed_at import POINTS
+from _legacy import STAGE, make_workspace
 
 from quant_sdk import QuantSDK, verify_chain
 from quant_sdk.lakehouse.lakehouse import Lakehouse

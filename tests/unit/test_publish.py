@@ -6,13 +6,15 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from quant_registry.errors import OwnershipLost
 from quant_registry.run import Commit
 from quant_sdk.conformance.bars import check_bars
+from quant_sdk.lakehouse.batch import Incoming
 from quant_sdk.lakehouse.fingerprint import combine, fingerprint
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.parity import parity
-from quant_sdk.lakehouse.publish import Incoming, Publisher
+from quant_sdk.lakehouse.publish import Publisher
 from quant_sdk.lakehouse.table import BARS, CORRECTIONS, QUARANTINE, Table
 from quant_sdk.lakehouse.timeframe import Timeframe
 
@@ -85,9 +87,7 @@ def test_rows_of_a_source_are_told_apart_and_add_up(publisher, lakehouse):
     source = incoming("first", {0: 1.0, 1: 2.0, 2: -1.0})
     (entry,) = publisher.publish([source], commit(), NOW).entries
     assert (entry.rows, entry.bars, entry.quarantined, entry.unaccounted) == (3, 2, 1, 0)
-    assert Table(lakehouse, QUARANTINE).scan().collect()["rule"].to_list() == [
-        "non_positive_price"
-    ]
+    assert Table(lakehouse, QUARANTINE).scan().collect()["rule"].to_list() == ["non_positive_price"]
     assert is_proven(lakehouse)
 
 

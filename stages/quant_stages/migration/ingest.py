@@ -14,8 +14,9 @@ from quant_stages.migration.load import Loaded, Loader
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from quant_sdk import Commit, Run
-    from quant_sdk.lakehouse.publish import Incoming, Published
+    from quant_sdk import Run
+    from quant_sdk.lakehouse.batch import Incoming
+    from quant_sdk.lakehouse.publish import Published
     from quant_stages.migration.state import Failure, Migration
 
 NAME = "ingest"
@@ -26,7 +27,7 @@ MAX_BATCH_ROWS = 1_000_000
 
 
 def apply(run: Run, state: Migration) -> Migration:
-    """Publish every source that the ledger does not know; failures are recorded, the rest goes on."""
+    """Publish the sources that the ledger does not know; one that fails is only recorded."""
     lakehouse = run.workspace.lakehouse
     ledger = Ledger(lakehouse)
     found = ledger.reconcile((Table(lakehouse, BARS), Table(lakehouse, QUARANTINE)))

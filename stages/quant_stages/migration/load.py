@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from quant_sdk.conformance.bars import check_bars
 from quant_sdk.errors import QuantError, SourceError, SourceUnreadable
-from quant_sdk.lakehouse.publish import Incoming
+from quant_sdk.lakehouse.batch import Incoming
 from quant_sdk.lakehouse.timeframe import Timeframe
 from quant_sdk.sources import source_for
 from quant_stages.migration.state import Failure

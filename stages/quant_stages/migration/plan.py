@@ -91,7 +91,7 @@ def _look(context: CheckContext) -> _Outlook:
     return _Outlook(found=found, loader=loader, pending=pending)
 
 
-def _rows(file: SourceFile) -> int | None | bool:
+def _rows(file: SourceFile) -> int | bool | None:
     """Return the rows a file's head tells, None where it does not, False where it is torn."""
     try:
         return source_for(file.layout).probe(file).rows

@@ -98,14 +98,13 @@ def manifest_findings(manifest: Manifest) -> list[Finding]:
 
 
 def _audit(manifest: Manifest, name: str) -> ProfileAudit:
-    resolved, broken = _resolve(manifest, name)
-    if broken is not None or resolved is None:
-        findings = (broken,) if broken else ()
-        return ProfileAudit(name=name, resolved=None, settings={}, findings=findings, entries=())
+    resolved = _resolve(manifest, name)
+    if isinstance(resolved, Finding):
+        return _stopped(name, resolved)
     own = manifest.profiles[resolved]
     if not isinstance(own, dict):
-        finding = _error("not_a_profile", f"profiles.{resolved}", "it is no object and no alias")
-        return ProfileAudit(name=name, resolved=None, settings={}, findings=(finding,), entries=())
+        place = f"profiles.{resolved}"
+        return _stopped(name, _error("not_a_profile", place, "it is no object and no alias"))
     merged = merge(manifest.defaults, own)
     findings = [*_section(own, resolved), *_findings(merged, f"profiles.{resolved}")]
     if "discovery" in own:
@@ -120,19 +119,19 @@ def _audit(manifest: Manifest, name: str) -> ProfileAudit:
     )
 
 
-def _resolve(manifest: Manifest, name: str) -> tuple[str | None, Finding | None]:
+def _resolve(manifest: Manifest, name: str) -> str | Finding:
     """Follow aliases from `name`; return where they lead, or why they do not."""
     chain = [name]
     while isinstance(target := manifest.profiles[chain[-1]], str):
         if target in chain:
             path = " -> ".join([*chain, target])
-            return None, _error("alias_cycle", f"profiles.{name}", f"the aliases go round: {path}")
+            return _error("alias_cycle", f"profiles.{name}", f"the aliases go round: {path}")
         if target not in manifest.profiles:
             fix = _near(target, manifest.profiles)
             message = f"it is an alias of {target!r}, which is no profile"
-            return None, _error("dangling_alias", f"profiles.{chain[-1]}", message, fix)
+            return _error("dangling_alias", f"profiles.{chain[-1]}", message, fix)
         chain.append(target)
-    return chain[-1], None
+    return chain[-1]
 
 
 def _section(own: dict[str, Any], name: str) -> Iterator[Finding]:
@@ -146,7 +145,9 @@ def _section(own: dict[str, Any], name: str) -> Iterator[Finding]:
         )
 
 
-def _findings(value: Any, place: str, shape: settings.Shape = settings.PROFILE) -> Iterator[Finding]:
+def _findings(
+    value: Any, place: str, shape: settings.Shape = settings.PROFILE
+) -> Iterator[Finding]:
     """Yield what is wrong in `value` against `shape`, place by place."""
     problem = shape.problem(value)
     if problem:
@@ -211,9 +212,11 @@ def _entries(merged: dict[str, Any]) -> Iterator[LegacyEntry]:
 
 
 def _unknown(name: str, manifest: Manifest) -> ProfileAudit:
-    finding = _error(
-        "unknown_profile", f"profiles.{name}", "no such profile", _near(name, manifest.profiles)
-    )
+    near = _near(name, manifest.profiles)
+    return _stopped(name, _error("unknown_profile", f"profiles.{name}", "no such profile", near))
+
+
+def _stopped(name: str, finding: Finding) -> ProfileAudit:
     return ProfileAudit(name=name, resolved=None, settings={}, findings=(finding,), entries=())
 
 

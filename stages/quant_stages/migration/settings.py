@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCANNER_SUFFIXES = (".yaml", ".yml")
+MOST_DAYS = 100_000
 UNITS = ("s", "ms", "us", "ns")
 CALENDARS = ("24x7", "24x5")
 
@@ -62,7 +63,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_days(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 100_000
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_DAYS
 
 
 def _one_of(names: tuple[str, ...]) -> Shape:

@@ -63,5 +63,6 @@ def _health(report: dict[str, Any], state: Migration) -> str:
 
 
 def _describe(report: dict[str, Any]) -> str:
-    series = [f"{item['symbol']} {item['timeframe']}" for item in report["series"] if not item["ok"]]
+    broken = [item for item in report["series"] if not item["ok"]]
+    series = [f"{item['symbol']} {item['timeframe']}" for item in broken]
     return ", ".join([*series, *(item["source"] for item in report["unaccounted"])][:5])

@@ -1,0 +1,136 @@
+"""A batch on its way into the tables: its rows as one frame, and its ledger entries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from quant_sdk.lakehouse.fingerprint import fingerprint
+from quant_sdk.lakehouse.ledger import Entry
+from quant_sdk.lakehouse.table import BARS
+from quant_sdk.lakehouse.timeframe import Timeframe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from quant_registry.run import Commit
+    from quant_sdk.lakehouse.overlap import Overlap
+
+Series = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """The checked rows of one source file, ready to be published.
+
+    Attributes:
+        source, sha256, spec_digest, stamp: as in `Entry`.
+        symbol, timeframe: the series.
+        rows: rows in the file.
+        bars: ts, open, high, low, close, volume; sorted, unique.
+        quarantined: row, ts, open, high, low, close, volume, rule, reason.
+        identical_duplicates: rows dropped because another row of the file equals them.
+        notes: counts of things worth a look.
+        calendar: when the series trades, where its declaration names it.
+    """
+
+    source: str
+    sha256: str
+    spec_digest: str
+    stamp: tuple[int, ...]
+    symbol: str
+    timeframe: str
+    rows: int
+    bars: pl.DataFrame
+    quarantined: pl.DataFrame
+    identical_duplicates: int
+    notes: Mapping[str, int]
+    calendar: str | None = None
+
+
+def frame_of(batch: Sequence[Incoming]) -> pl.DataFrame:
+    """Return the good bars of a batch with the columns of `bars`, sorted by timeframe and key."""
+    parts = [
+        item.bars.select(
+            pl.lit(item.symbol).alias("symbol"),
+            pl.lit(item.timeframe).alias("timeframe"),
+            _bucket(item.timeframe).alias("bucket"),
+            "ts",
+            "open",
+            "high",
+            "low",
+            "close",
+            "volume",
+            pl.lit(item.source).alias("source"),
+        )
+        for item in sorted(batch, key=lambda item: (item.timeframe, item.symbol))
+        if item.bars.height
+    ]
+    return pl.concat(parts) if parts else BARS.empty
+
+
+def entries_of(batch: Sequence[Incoming], overlap: Overlap, commit: Commit) -> list[Entry]:
+    """Return the ledger entry of each source, once it is known where its rows meet others."""
+    added = _prints(overlap.appended)
+    new, old = _prints(overlap.corrected), _prints(overlap.old_values())
+    counts = overlap.counts()
+    nothing = (0, 0)
+    entries = []
+    for item in batch:
+        series = (item.symbol, item.timeframe)
+        keys, values = added.get(series, nothing)
+        change = new.get(series, nothing)[1] - old.get(series, nothing)[1]
+        entries.append(
+            _entry(item, counts.get(series, {}), (keys, (values + change) % 2**64), commit)
+        )
+    return entries
+
+
+def _entry(
+    item: Incoming, counts: Mapping[str, int], hashes: tuple[int, int], commit: Commit
+) -> Entry:
+    ends = item.bars["ts"].dt.timestamp("us")
+    return Entry(
+        source=item.source,
+        sha256=item.sha256,
+        spec_digest=item.spec_digest,
+        stamp=item.stamp,
+        symbol=item.symbol,
+        timeframe=item.timeframe,
+        rows=item.rows,
+        bars=counts.get("appended", 0),
+        corrected=counts.get("corrected", 0),
+        unchanged=counts.get("unchanged", 0),
+        identical_duplicates=item.identical_duplicates + counts.get("identical", 0),
+        quarantined=item.quarantined.height + counts.get("conflicting", 0),
+        first_us=ends[0] if len(ends) else None,
+        last_us=ends[-1] if len(ends) else None,
+        key_hash=hashes[0],
+        value_hash=hashes[1],
+        calendar=item.calendar,
+        notes=dict(item.notes),
+        batch_id=commit.batch_id,
+        run_id=commit.run_id,
+    )
+
+
+def _bucket(timeframe: str) -> pl.Expr:
+    """Return the bucket of each ``ts``: its year, or its year and month."""
+    ts = pl.col("ts")
+    year = ts.dt.year().cast(pl.String)
+    if Timeframe.parse(timeframe).bucket_format == "%Y":
+        return year
+    return year + pl.lit("-") + ts.dt.month().cast(pl.String).str.zfill(2)
+
+
+def _prints(frame: pl.DataFrame) -> dict[Series, tuple[int, int]]:
+    """Return key and value hash of each series."""
+    if not frame.height:
+        return {}
+    columns = ("symbol", "timeframe", "key_hash", "value_hash")
+    return {
+        (symbol, timeframe): (keys, values)
+        for symbol, timeframe, keys, values in fingerprint(frame).select(columns).iter_rows()
+    }
