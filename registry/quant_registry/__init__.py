@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .audit import AuditLog
+    from .audit_reader import ChainReport, tail, verify_chain
     from .checks import Check, CheckContext, CheckResult, Plan
     from .clock import Clock, SystemClock
     from .control import Directive
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from .runner import RunRequest, run_stage
     from .spec import Effects, StageSpec
     from .status import read_status
-    from .audit_reader import ChainReport, tail, verify_chain
     from .validate import Validation, validate_stage
     from .workspace import Workspace
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .audit import AuditLog, Head
-from .clock import iso
-from .owner import Owner, liveness
-from .record import TERMINAL, RunRecord, RunState, records, write_record
-from .status import read_status, write_status
 from .audit_reader import tail
+from .clock import iso
+from .errors import Corrupted
+from .files import make_folder
+from .owner import Owner, liveness
+from .record import TERMINAL, RunRecord, RunState, read_record, records, write_record
+from .status import next_actions, read_status, write_status
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
     from .clock import Clock
     from .spec import StageSpec
     from .workspace import Workspace
@@ -38,8 +42,20 @@ def bury_abandoned(
             continue
         life, evidence = liveness(Owner.from_dict(record.owner))
         if life == "dead" or lock_held:
-            buried.append(_bury(workspace, spec, record, evidence, clock=clock, actor=actor))
+            with _one_at_a_time(workspace):
+                if not read_record(workspace, record.run_id).is_terminal:
+                    buried.append(
+                        _bury(workspace, spec, record, evidence, clock=clock, actor=actor)
+                    )
     return buried
+
+
+def _one_at_a_time(workspace: Workspace) -> BaseFileLock:
+    """Return the lock without which two would append to one dead run's chain."""
+    from filelock import FileLock
+
+    make_folder(workspace.locks)
+    return FileLock(workspace.locks / "abandoned.lock", fallback_to_soft=False)
 
 
 def _bury(  # noqa: PLR0913 - one call site; all of it is evidence
@@ -55,7 +71,10 @@ def _bury(  # noqa: PLR0913 - one call site; all of it is evidence
     for event in tail(workspace.audit, run_id=record.run_id):
         last = event
     recorded = _recorded_end(last)
-    head = Head(int(str(last.get("seq", 0))), str(last.get("hash"))) if last else None
+    head = Head(int(str(last.get("seq", 0))), str(last.get("hash"))) if last else Head()
+    written = int(record.audit_head.get("seq", 0))
+    if written > head.seq:
+        evidence += f"; the audit log lost its events {head.seq + 1} to {written}"
     if recorded is None:
         log = AuditLog(
             workspace.audit,
@@ -72,7 +91,7 @@ def _bury(  # noqa: PLR0913 - one call site; all of it is evidence
         state=recorded or "abandoned",
         finished_at=iso(clock.now()),
         evidence=f"last event: {last.get('event')} at {last.get('timestamp')}; {evidence}",
-        audit_head=(head or Head())._asdict(),
+        audit_head=head._asdict(),
     )
     write_record(workspace, ended)
     _correct_status(workspace, spec, ended)
@@ -89,7 +108,17 @@ def _recorded_end(last: dict[str, object]) -> RunState | None:
 
 def _correct_status(workspace: Workspace, spec: StageSpec, record: RunRecord) -> None:
     path = workspace.status_file(spec, record.run_id)
-    status = read_status(path)
+    try:
+        status = read_status(path)
+    except Corrupted:
+        return  # no word of this run in it; the next one writes it anew
     if status is not None and status.get("run_id") == record.run_id:
-        moment = record.finished_at
-        write_status(path, status | {"state": record.state, "last_update": moment})
+        changes = {
+            "state": record.state,
+            "last_update": record.finished_at,
+            "can_resume": record.state != "succeeded",
+            "next_actions": next_actions(
+                record.state, run_id=record.run_id, stage_id=record.stage_id, scope=None
+            ),
+        }
+        write_status(path, status | changes)

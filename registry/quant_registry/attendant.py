@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.1
 # watchdog costs tens of milliseconds to import; a run shorter than this is polled only.
 _WATCH_AFTER_TICKS = 5
+_UNWATCH_SECONDS = 2.0
 
 
 class Attendant:
@@ -59,8 +60,7 @@ class Attendant:
             self._failed(error)
         finally:
             if self._observer is not None:
-                self._observer.stop()
-                self._observer.join()
+                _unwatch(self._observer)
 
 
 def _watch(folder: Path, notify: Callable[[], None]) -> Any:
@@ -81,11 +81,21 @@ def _watch(folder: Path, notify: Callable[[], None]) -> Any:
             if any("control" in path for path in paths):
                 notify()
 
-    observer = Observer()
-    observer.daemon = True
+    observer: Any = None
     try:
+        observer = Observer()
+        observer.daemon = True
         observer.schedule(_Handler(), str(folder))
         observer.start()
-    except OSError:  # out of inotify watches, or the folder is gone: the poll still sees all
+    except OSError:  # out of inotify instances or watches, or no folder: the poll still sees all
+        if observer is not None:
+            _unwatch(observer)
         return None
     return observer
+
+
+def _unwatch(observer: Any) -> None:
+    """Stop an observer, waiting for its threads only so long: no run's end hangs on a helper."""
+    closer = threading.Thread(target=observer.stop, name="quant-unwatch", daemon=True)
+    closer.start()
+    closer.join(_UNWATCH_SECONDS)

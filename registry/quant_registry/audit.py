@@ -46,7 +46,7 @@ class Head(NamedTuple):
 class AuditLog:
     """Appends the events of one run; safe to share between the run's threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what stands in every line
         self,
         path: Path,
         *,
@@ -109,7 +109,7 @@ class AuditLog:
         """Open the file where needed, and tell whether its last byte is not a newline."""
         if self._descriptor >= 0:
             try:
-                state = os.stat(self._path)
+                state = self._path.stat()
             except FileNotFoundError:
                 state = None
             if state is not None and (state.st_dev, state.st_ino) == self._file:

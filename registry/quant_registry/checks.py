@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from .errors import OutsideWorkspace
 from .lock import view_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from .clock import Clock
     from .spec import StageSpec
@@ -115,6 +116,10 @@ def run_checks(checks: Iterable[Check], context: CheckContext) -> list[CheckResu
 def _permissions(context: CheckContext) -> tuple[CheckStatus, str, str]:
     workspace = context.workspace
     for folder in (workspace.artifacts, workspace.lakehouse):
+        try:
+            workspace.inside(folder)
+        except OutsideWorkspace as error:
+            return "failed", error.message, error.fix
         standing = _nearest_folder(folder)
         if not standing.is_dir():
             return "failed", f"{standing} is not a folder", f"move {standing} away"
@@ -142,8 +147,10 @@ def _lock(context: CheckContext) -> tuple[CheckStatus, str, str]:
     return (
         "warning",
         f"held by lock {view.lock_id!r} of run {view.run_id} ({view.state}: {view.evidence})",
-        f"wait for it (quant run tail {view.run_id} --follow), or quant cancel "
-        f"--scope {view.run_id}",
+        (
+            f"wait for it (quant run tail {view.run_id} --follow), or quant cancel "
+            f"--scope {view.run_id}"
+        ),
     )
 
 

@@ -62,9 +62,7 @@ class Target:
         return {self.run_id: 3, self.stage_id: 2, ANY: 1}.get(scope, 0)
 
 
-def in_force(
-    directives: Iterable[Directive], target: Target, now: datetime
-) -> Directive | None:
+def in_force(directives: Iterable[Directive], target: Target, now: datetime) -> Directive | None:
     """Return the pause or cancel that `target` must obey, or None."""
     heard = [
         directive
@@ -166,9 +164,7 @@ def supersede(
     ]
     if new.action != "resume":
         kept = [
-            item
-            for item in kept
-            if item.action != "resume" or not _is_wider(new.scope, item.scope)
+            item for item in kept if item.action != "resume" or not _is_wider(new.scope, item.scope)
         ]
     pauses = [item.scope for item in (*kept, new) if item.action == "pause"]
     return tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .control import Directive, dump_control, mtime_of, parse_control
@@ -60,7 +61,11 @@ class ControlFile:
     def remember(self, control: Control) -> None:
         """Keep `control` as the last good one, unless it is kept already."""
         content = dump_control(control.directives)
-        if control.error is None and control.digest != ABSENT and _content(self._last)[0] != content:
+        if (
+            control.error is None
+            and control.digest != ABSENT
+            and _content(self._last)[0] != content
+        ):
             write_atomic(self._last, content)
 
     def change(self, edit: Callable[[tuple[Directive, ...]], tuple[Directive, ...]]) -> Control:
@@ -84,7 +89,7 @@ class ControlFile:
                     continue
                 content = dump_control(edit(before.directives))
                 # Editors take no lock: compare as late as possible before the rename.
-                if write_atomic(self._path, content, guard=lambda old=before: self._is(old.digest)):
+                if write_atomic(self._path, content, guard=partial(self._is, before.digest)):
                     after = self.read()
                     self.remember(after)
                     return after
@@ -99,7 +104,8 @@ class ControlFile:
 
     def _set_aside(self) -> bool:
         """Rename what is malformed, the file or its last good copy; tell whether anything was."""
-        return any([_move_malformed(path) for path in (self._path, self._last)])
+        moved = [_move_malformed(path) for path in (self._path, self._last)]
+        return any(moved)
 
     def _last_good(self) -> tuple[Directive, ...]:
         content, mtime = _content(self._last)

@@ -16,9 +16,9 @@ QuantError                          1    internal
 │   ├── NoData                      3    no_data
 │   └── BrokenPlugin                3    broken_plugin
 ├── Conflict                        4    conflict
-│   ├── StageLocked                 4    stage_locked
+│   ├── StageLocked                 4    stage_locked (retryable)
 │   ├── DuplicateStage              4    duplicate_stage
-│   └── LiveRun                     4    live_run
+│   └── LiveRun                     4    live_run (retryable)
 ├── OwnershipLost                   5    ownership_lost
 ├── SourceError                     6    source_error (retryable)
 │   └── SourceUnreadable            6    source_unreadable

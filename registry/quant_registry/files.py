@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 MAX_JSON_BYTES = 64 * 1024 * 1024
 # A folder that is wiped while we write into it is made again this often.
 _TRIES = 20
-_MAX_DEPTH = 100
+_MAX_DEPTH = 16
 
 
-def write_atomic(
-    path: Path, content: bytes, *, guard: Callable[[], bool] | None = None
-) -> bool:
+def write_atomic(path: Path, content: bytes, *, guard: Callable[[], bool] | None = None) -> bool:
     """Replace `path` by `content` so that a reader, or a power cut, sees old or new, never half.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder.
@@ -97,9 +95,7 @@ def make_folder(folder: Path) -> None:
 
 def dump_json(document: Any) -> bytes:
     """Return `document` as indented UTF-8 JSON with a final newline."""
-    return to_json(
-        document, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
-    )
+    return to_json(document, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
 
 def to_json(document: Any, option: int) -> bytes:
@@ -157,7 +153,5 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path.name} is not JSON: {error}", fix=f"restore or remove {path}", path=str(path)
         ) from error
     if not isinstance(document, dict):
-        raise Corrupted(
-            f"{path.name} does not hold a JSON object", fix=f"restore or remove {path}"
-        )
+        raise Corrupted(f"{path.name} does not hold a JSON object", fix=f"restore or remove {path}")
     return document

@@ -15,14 +15,14 @@ from .audit import AuditLog
 from .clock import iso, parse_iso
 from .control import ANY, Directive, Target, in_force
 from .control_file import Control, ControlFile
-from .errors import QuantError, RunCancelled, RunFailed
+from .errors import Corrupted, QuantError, RunCancelled, RunFailed, UnknownRun
 from .files import make_folder
-from .progress import Progress
 from .record import read_record, write_record
 from .status import (
     HEARTBEAT_SECONDS,
     MIN_SECONDS_BETWEEN_WRITES,
     REPORTED,
+    check_reported,
     next_actions,
     write_status,
 )
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .lock import StageLock
+    from .progress import Progress
     from .record import RunRecord, RunState
     from .spec import StageSpec
     from .workspace import Workspace
@@ -114,30 +115,43 @@ class Lifecycle:
         """
         self._attendant.stop()
         with self._changed:
-            standing = read_record(self.workspace, self.record.run_id)
-            if standing.is_terminal:
-                return standing
-            document = None if error is None else error.to_dict() | {"exit_code": error.exit_code}
-            self.emit(
-                f"run_{state}",
-                durable=True,
-                status=state,
-                error=document,
-                **{key: value for key, value in self._reported.items() if value is not None},
-            )
-            self.record = self.record.changed(
-                state=state,
-                result=result,
-                error=document,
-                finished_at=iso(self.clock.now()),
-                active_seconds=round(self.active_seconds(), 6),
-                paused_seconds=round(self._paused_seconds, 6),
-                audit_head=self.audit.head._asdict(),
-            )
-            write_record(self.workspace, self.record)
-            self._write_status()
-            self.audit.close()
-            return self.record
+            try:
+                return self._finish(state, result, error)
+            finally:
+                self.audit.close()
+
+    def _finish(
+        self, state: RunState, result: dict[str, Any] | None, error: QuantError | None
+    ) -> RunRecord:
+        standing = self._standing_record()
+        if standing.is_terminal:
+            return standing
+        document = None if error is None else error.to_dict() | {"exit_code": error.exit_code}
+        self.emit(
+            f"run_{state}",
+            durable=True,
+            status=state,
+            error=document,
+            **{key: value for key, value in self._reported.items() if value is not None},
+        )
+        self.record = self.record.changed(
+            state=state,
+            result=result,
+            error=document,
+            finished_at=iso(self.clock.now()),
+            active_seconds=round(self.active_seconds(), 6),
+            paused_seconds=round(self.paused_seconds(), 6),
+            audit_head=self.audit.head._asdict(),
+        )
+        write_record(self.workspace, self.record)
+        self._write_status()
+        return self.record
+
+    def _standing_record(self) -> RunRecord:
+        try:
+            return read_record(self.workspace, self.record.run_id)
+        except (UnknownRun, Corrupted):
+            return self.record  # somebody removed or broke it: it is written again
 
     # What `Run` calls, from the body's thread.
 
@@ -150,9 +164,7 @@ class Lifecycle:
 
     def report(self, **fields: Any) -> None:
         """Set fields of the status that observers gate on, and write it."""
-        unknown = set(fields) - set(REPORTED)
-        if unknown:
-            raise TypeError(f"the status has no field {sorted(unknown)}; it has {REPORTED}")
+        check_reported(fields)
         with self._changed:
             self._reported.update(fields)
             self._write_status()
@@ -198,9 +210,12 @@ class Lifecycle:
 
     def active_seconds(self) -> float:
         """Return the seconds since the start, pauses left out."""
-        now = self.clock.monotonic()
-        paused = 0.0 if self._paused_at is None else now - self._paused_at
-        return now - self._began - self._paused_seconds - paused
+        return self.clock.monotonic() - self._began - self.paused_seconds()
+
+    def paused_seconds(self) -> float:
+        """Return the seconds spent in pauses, the present one included."""
+        since = self._paused_at
+        return self._paused_seconds + (0.0 if since is None else self.clock.monotonic() - since)
 
     # Control.
 
@@ -269,8 +284,8 @@ class Lifecycle:
             self._raise_if_ended()
             if self._directive is None:
                 return
-            self._move("paused", "paused", self._directive)
             self._paused_at = self.clock.monotonic()
+            self._move("paused", "paused", self._directive)
             self._changed.wait_for(self._is_released)
             self._paused_seconds += self.clock.monotonic() - self._paused_at
             self._paused_at = None

@@ -108,7 +108,11 @@ class StageLock:
         """
         entry = _read_entry(self._owner_path)
         held = self._kernel is not None and self._kernel.is_locked
-        if not held or entry.get("epoch") != self.epoch or entry.get("run_id") != self._entry["run_id"]:
+        if (
+            not held
+            or entry.get("epoch") != self.epoch
+            or entry.get("run_id") != self._entry["run_id"]
+        ):
             raise OwnershipLost(
                 f"the lock of {self._stage_id} is now held as {entry.get('lock_id')!r}, "
                 f"epoch {entry.get('epoch')}",

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,18 +60,25 @@ def liveness(owner: Owner) -> tuple[Liveness, str]:
         return "unknown", f"it ran on host {owner.host!r}, which cannot be seen from here"
     if owner.boot_id != boot_id():
         return "dead", "the machine has been booted since"
-    state, token = _process(owner.pid)
+    return _life_of(owner.pid, owner.start_token)
+
+
+def _life_of(pid: int, start_token: str) -> tuple[Liveness, str]:
+    state, token = _process(pid)
     if not token:
-        return "dead", f"no process has pid {owner.pid}"
-    if token != owner.start_token:
-        return "dead", f"pid {owner.pid} belongs to a process that was started later"
-    if state in {"T", "t"}:
-        return "frozen", f"process {owner.pid} is stopped (state {state})"
+        if _is_hidden(pid):
+            return "unknown", f"process {pid} belongs to another user and is hidden from this one"
+        return "dead", f"no process has pid {pid}"
+    if token != start_token:
+        return "dead", f"pid {pid} belongs to a process that was started later"
     if state in {"Z", "X"}:
-        return "dead", f"process {owner.pid} has ended (state {state})"
-    return "alive", f"process {owner.pid} runs (state {state})"
+        return "dead", f"process {pid} has ended (state {state})"
+    if state in {"T", "t"}:
+        return "frozen", f"process {pid} is stopped (state {state})"
+    return "alive", f"process {pid} runs (state {state})"
 
 
+@lru_cache(maxsize=1)
 def boot_id() -> str:
     """Return what changes at every boot of this machine."""
     if sys.platform == "linux":
@@ -78,6 +86,17 @@ def boot_id() -> str:
     import psutil
 
     return str(int(psutil.boot_time()))
+
+
+def _is_hidden(pid: int) -> bool:
+    """Tell whether a process exists that /proc does not show, as under ``hidepid``."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _process(pid: int) -> tuple[str, str]:

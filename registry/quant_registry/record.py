@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field, replace
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 SCHEMA = "run/1"
+# Among so many of the newest runs an unknown one is compared with.
+_NEAR = 200
 RunState = Literal[
     "queued",
     "running",
@@ -81,7 +85,10 @@ class RunRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form of ``run.json``."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _FIELDS}
+
+
+_FIELDS = tuple(item.name for item in fields(RunRecord))
 
 
 def params_digest(params: Mapping[str, Any]) -> str:
@@ -110,9 +117,10 @@ def read_record(workspace: Workspace, run_id: str) -> RunRecord:
     try:
         document = read_json(path)
     except FileNotFoundError:
-        raise UnknownRun(run_id, run_ids(workspace)) from None
-    if document.get("state") == "succeeded" and path.with_name("result.json").is_file():
-        document["result"] = read_json(path.with_name("result.json"))
+        raise UnknownRun(run_id, run_ids(workspace)[:_NEAR]) from None
+    if document.get("state") == "succeeded":
+        with suppress(FileNotFoundError):
+            document["result"] = read_json(path.with_name("result.json"))
     try:
         return RunRecord(**document)
     except TypeError as error:
@@ -122,10 +130,18 @@ def read_record(workspace: Workspace, run_id: str) -> RunRecord:
         ) from error
 
 
+def find_record(workspace: Workspace, run_id: str | None) -> RunRecord | None:
+    """Return the record of a run, or None where there is none."""
+    try:
+        return None if run_id is None else read_record(workspace, run_id)
+    except UnknownRun:
+        return None
+
+
 def run_ids(workspace: Workspace, stage_id: str | None = None) -> list[str]:
     """Return the ids of recorded runs, newest first, of one stage or of all."""
     try:
-        names = [path.name for path in workspace.runs.iterdir() if not path.name.startswith(".")]
+        names = [name for name in os.listdir(workspace.runs) if name[0] != "."]  # noqa: PTH208 - histories grow long
     except FileNotFoundError:
         return []
     return sorted(

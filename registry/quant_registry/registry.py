@@ -61,8 +61,7 @@ class StageRegistry:
         return [
             spec
             for spec in self
-            if (category is None or spec.category == category)
-            and (tag is None or tag in spec.tags)
+            if (category is None or spec.category == category) and (tag is None or tag in spec.tags)
         ]
 
     def __getitem__(self, stage_id: str) -> StageSpec:

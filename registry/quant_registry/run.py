@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .files import dump_json, read_json, write_atomic
 from .progress import Progress
+from .record import find_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from .clock import Clock
     from .lifecycle import Lifecycle
+    from .record import RunRecord
     from .workspace import Workspace
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 CHECKPOINT_SCHEMA = "checkpoint/1"
+_MAX_CHAIN = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +140,7 @@ class Run:
                     pending.append(pool.submit(fn, item))
                 if not pending:
                     return
-                self._life.safe_point(drain=lambda: wait(pending) and None)
+                self._life.safe_point(drain=lambda: _finish_all(pending))
                 yield pending.popleft().result()
         finally:
             for future in pending:
@@ -198,7 +202,7 @@ class Run:
         write_atomic(path, dump_json(document))
         return self.workspace.display(path)
 
-    def _folder(self, name: str) -> Any:
+    def _folder(self, name: str) -> Path:
         return self.workspace.inside(self.workspace.run_dir(self.run_id) / name)
 
 
@@ -226,13 +230,31 @@ class _Step:
         self._life.emit("step_finished", step=self._name, status=status, active_seconds=seconds)
 
 
-def read_checkpoint(path: Any) -> dict[str, Any] | None:
-    """Return the state a checkpoint file holds, or None where there is none."""
+def inherited_state(workspace: Workspace, continued: RunRecord | None) -> dict[str, Any] | None:
+    """Return the last checkpoint along the runs that are continued, or None where there is none.
+
+    A run that died before its first checkpoint hands on what it had inherited.
+    """
+    for _ in range(_MAX_CHAIN):
+        if continued is None:
+            return None
+        state = _read_checkpoint(workspace.run_dir(continued.run_id) / "checkpoint.json")
+        if state is not None:
+            return state
+        continued = find_record(workspace, continued.continues)
+    return None
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         state = read_json(path).get("state")
     except FileNotFoundError:
         return None
     return state if isinstance(state, dict) else None
+
+
+def _finish_all(pending: Iterable[Future[Any]]) -> None:
+    wait(pending)
 
 
 def _take(source: Iterator[T], count: int) -> Iterator[T]:
@@ -241,6 +263,3 @@ def _take(source: Iterator[T], count: int) -> Iterator[T]:
             yield next(source)
         except StopIteration:
             return
-
-
-__all__ = ["Commit", "Run", "read_checkpoint"]

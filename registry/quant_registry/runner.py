@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .abandoned import bury_abandoned
@@ -16,10 +17,17 @@ from .files import write_atomic
 from .ids import check_label, new_lock_id, new_run_id
 from .lifecycle import Lifecycle
 from .lock import StageLock
-from .owner import this_process
+from .owner import Owner, this_process
 from .params import dump_model, resolve_params
-from .record import RunRecord, RunState, params_digest, records, write_record
-from .run import Run, read_checkpoint
+from .record import (
+    RunRecord,
+    RunState,
+    find_record,
+    params_digest,
+    records,
+    write_record,
+)
+from .run import Run, inherited_state
 
 if TYPE_CHECKING:
     import threading
@@ -28,6 +36,8 @@ if TYPE_CHECKING:
     from .spec import StageSpec
     from .workspace import Workspace
 
+# What ends a process on purpose; other BaseExceptions, such as a Rust library's panic, are faults.
+_STOPS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _CONTINUABLE: frozenset[str] = frozenset({"failed", "cancelled", "abandoned"})
 
 
@@ -41,7 +51,7 @@ class RunRequest:
         lock_id: the caller's own, such as its session id; made where None.
         fresh: start over instead of continuing an unfinished run.
         stop: set it to have the run cancelled at its next safe point.
-        on_start: called once the run is recorded durably.
+        on_start: called once the run is recorded durably; what it raises ends the run.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -63,6 +73,7 @@ class _Attempt:
     environ: Mapping[str, str]
     run_id: str
     undo: ExitStack
+    owner: Owner | None = None
     params: Any = None
     lock: StageLock | None = None
     lock_id: str | None = None
@@ -102,7 +113,7 @@ def run_stage(
         for step in STEPS:
             step(attempt)
     assert attempt.record is not None  # noqa: S101 - the last step sets it
-    if attempt.error is not None and not isinstance(attempt.error, Exception):
+    if isinstance(attempt.error, _STOPS):
         raise attempt.error  # KeyboardInterrupt and SystemExit are the caller's
     return attempt.record
 
@@ -112,6 +123,7 @@ def _resolve_params(attempt: _Attempt) -> None:
     if attempt.request.lock_id is not None:
         check_label(attempt.request.lock_id, "lock id")
     attempt.params = resolve_params(attempt.spec, attempt.request.params)
+    attempt.owner = this_process(attempt.request.actor)
 
 
 def _check(attempt: _Attempt) -> None:
@@ -135,12 +147,13 @@ def _check(attempt: _Attempt) -> None:
 def _claim_lock(attempt: _Attempt) -> None:
     if attempt.spec.lock is None:
         return
+    assert attempt.owner is not None  # noqa: S101 - set in the first step
     lock = StageLock(attempt.workspace, attempt.spec.id)
     attempt.lock_id = attempt.request.lock_id or new_lock_id(attempt.request.actor)
     lock.acquire(
         run_id=attempt.run_id,
         lock_id=attempt.lock_id,
-        owner=this_process(attempt.request.actor),
+        owner=attempt.owner,
         now=attempt.clock.now(),
     )
     attempt.undo.callback(lambda: lock.release(attempt.clock.now()))
@@ -149,16 +162,19 @@ def _claim_lock(attempt: _Attempt) -> None:
 
 def _record_run(attempt: _Attempt) -> None:
     request, workspace, spec = attempt.request, attempt.workspace, attempt.spec
-    bury_abandoned(
-        workspace,
-        spec,
-        clock=attempt.clock,
-        actor=request.actor,
-        lock_held=attempt.lock is not None,
-    )
+    assert attempt.owner is not None  # noqa: S101 - set in the first step
+    last = _last_holder(attempt)
+    if last is None:
+        bury_abandoned(
+            workspace,
+            spec,
+            clock=attempt.clock,
+            actor=request.actor,
+            lock_held=attempt.lock is not None,
+        )
     params = dump_model(attempt.params)
     digest = params_digest(params)
-    attempt.continued = None if request.fresh else _unfinished(workspace, spec, digest)
+    attempt.continued = None if request.fresh else _unfinished(workspace, spec, digest, last)
     attempt.record = RunRecord(
         run_id=attempt.run_id,
         stage_id=spec.id,
@@ -170,12 +186,10 @@ def _record_run(attempt: _Attempt) -> None:
         params_digest=digest,
         lock_id=attempt.lock_id,
         epoch=attempt.lock.epoch if attempt.lock is not None else 0,
-        owner=this_process(request.actor).to_dict(),
+        owner=attempt.owner.to_dict(),
         continues=attempt.continued.run_id if attempt.continued else None,
     )
     write_record(workspace, attempt.record)
-    if request.on_start is not None:
-        request.on_start(attempt.record)
 
 
 def _work(attempt: _Attempt) -> None:
@@ -190,12 +204,12 @@ def _work(attempt: _Attempt) -> None:
         stop=attempt.request.stop,
     )
     try:
+        if attempt.request.on_start is not None:
+            attempt.request.on_start(attempt.record)
         body = attempt.spec.load("body")
         life.start()
         life.safe_point()
-        state = None
-        if attempt.continued is not None:
-            state = read_checkpoint(workspace.run_dir(attempt.continued.run_id) / "checkpoint.json")
+        state = inherited_state(workspace, attempt.continued)
         attempt.result = dump_model(body(Run(life, state), attempt.params))
     except BaseException as error:  # noqa: BLE001 - every outcome gets its terminal record
         attempt.error = error
@@ -207,32 +221,59 @@ def _close(attempt: _Attempt) -> None:
     state = _outcome(error)
     known = error if isinstance(error, QuantError) else _as_known(error)
     if isinstance(known, RunFailed) and error is not None:
-        text = "".join(traceback.format_exception(error))
-        folder = attempt.workspace.run_dir(attempt.run_id)
-        write_atomic(folder / "traceback.txt", text.encode())
-    attempt.record = attempt.life.finish(state, result=attempt.result, error=known)
+        _keep_traceback(attempt, error)
+    try:
+        attempt.record = attempt.life.finish(state, result=attempt.result, error=known)
+    except Exception as failure:  # noqa: BLE001 - whatever it is, the caller is told of the run
+        raise RunFailed(
+            f"run {attempt.run_id} {state}, but that could not be recorded: "
+            f"{type(failure).__name__}: {failure}",
+            fix="see that the workspace can be written; the next run of the stage records it",
+            run_id=attempt.run_id,
+        ) from (error or failure)
+
+
+def _keep_traceback(attempt: _Attempt, error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error))
+    folder = attempt.workspace.run_dir(attempt.run_id)
+    with suppress(OSError):  # the terminal record matters more
+        write_atomic(folder / "traceback.txt", text.encode(errors="backslashreplace"))
 
 
 def _outcome(error: BaseException | None) -> RunState:
     if error is None:
         return "succeeded"
-    stopped = isinstance(error, RunCancelled) or not isinstance(error, Exception)
-    return "cancelled" if stopped else "failed"
+    return "cancelled" if isinstance(error, (RunCancelled, *_STOPS)) else "failed"
 
 
 def _as_known(error: BaseException | None) -> QuantError | None:
     if error is None:
         return None
-    if not isinstance(error, Exception):
+    if isinstance(error, _STOPS):
         return RunCancelled(f"stopped by {type(error).__name__}", fix="run the stage again")
     return RunFailed(
         f"{type(error).__name__}: {error}", fix="see traceback.txt in the run's folder"
     )
 
 
-def _unfinished(workspace: Workspace, spec: StageSpec, digest: str) -> RunRecord | None:
+def _last_holder(attempt: _Attempt) -> RunRecord | None:
+    """Return the run that held the lock before, if it ended; then every earlier one has too.
+
+    Each run gives the earlier ones their end before it records itself, so this one record
+    stands for all, however long the history is.
+    """
+    if attempt.lock is None:
+        return None
+    last = find_record(attempt.workspace, attempt.lock.previous_run_id)
+    return last if last is not None and last.is_terminal else None
+
+
+def _unfinished(
+    workspace: Workspace, spec: StageSpec, digest: str, last: RunRecord | None
+) -> RunRecord | None:
     """Return the newest run of these params if it has to be continued."""
-    for record in records(workspace, spec.id):
+    newest_first = chain(() if last is None else (last,), records(workspace, spec.id))
+    for record in newest_first:
         if record.params_digest == digest:
             return record if record.state in _CONTINUABLE else None
     return None

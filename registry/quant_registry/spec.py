@@ -29,7 +29,7 @@ class Effects:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSpec:
-    """One declaration; `params`, `result`, `body`, `checks`, `plan`, `rehearse` are ``module:name``.
+    """One declaration; its parts are named as ``module:name``.
 
     Attributes:
         id: dotted lower-case words.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .errors import InvalidInput
 from .files import dump_json, read_json, write_atomic
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 SCHEMA = "status/1"
 # The seed's own fields, which a body may set.
 REPORTED = ("phase", "health_check", "candidate_count")
+PHASES = ("ingestion", "verification", "complete")
+HEALTH_CHECKS = ("pending", "passed", "degraded", "failed")
 # Observers may rely on a heartbeat at least this often.
 HEARTBEAT_SECONDS = 1.0
 MIN_SECONDS_BETWEEN_WRITES = 0.25
@@ -21,6 +24,24 @@ MIN_SECONDS_BETWEEN_WRITES = 0.25
 def write_status(path: Path, document: Mapping[str, Any]) -> None:
     """Replace the status file durably."""
     write_atomic(path, dump_json({"schema": SCHEMA, **document}))
+
+
+def check_reported(fields: Mapping[str, Any]) -> None:
+    """Refuse what the status must not say; observers gate on these fields.
+
+    Raises:
+        InvalidInput: another field than `REPORTED`, or another value than its own.
+    """
+    for name, value in fields.items():
+        allowed = {"phase": PHASES, "health_check": HEALTH_CHECKS}.get(name)
+        if name not in REPORTED:
+            raise InvalidInput(
+                f"the status has no field {name!r}", fix=f"use one of {', '.join(REPORTED)}"
+            )
+        if value is not None and allowed is not None and value not in allowed:
+            raise InvalidInput(
+                f"{name} of the status is {value!r}", fix=f"use one of {', '.join(allowed)}"
+            )
 
 
 def read_status(path: Path) -> dict[str, Any] | None:
@@ -45,12 +66,14 @@ def next_actions(state: str, *, run_id: str, stage_id: str, scope: str | None) -
         scope: of the directive that the run obeys, where there is one.
     """
     follow = f"quant run tail {run_id} --follow"
+    # Without a scope a resume is for every run; a bare * would be the shell's.
+    resume = "quant resume" if scope == "*" else f"quant resume --scope {scope or run_id}"
     again = f"quant stage run {stage_id}"
     return {
         "queued": [follow],
         "running": [follow, f"quant pause --scope {run_id}", f"quant cancel --scope {run_id}"],
-        "pause_requested": [follow, f"quant resume --scope {scope or run_id}"],
-        "paused": [f"quant resume --scope {scope or run_id}", f"quant cancel --scope {run_id}"],
+        "pause_requested": [follow, resume],
+        "paused": [resume, f"quant cancel --scope {run_id}"],
         "cancel_requested": [follow],
         "succeeded": [f"quant run show {run_id}"],
     }.get(state, [f"quant run show {run_id}", again])

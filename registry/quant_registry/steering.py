@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .control import ANY, Action, Directive, Target, supersede
 from .clock import parse_iso
+from .control import ANY, Action, Directive, Target, in_force, supersede
 from .control_file import ControlFile
-from .errors import InvalidInput
+from .errors import Corrupted, InvalidIdentifier, InvalidInput
 from .ids import check_label, check_run_id
 from .owner import Owner, liveness
-from .record import RunRecord, read_record, records
+from .record import RunRecord, find_record, read_record, records
 from .status import read_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from .clock import Clock
     from .registry import StageRegistry
@@ -98,7 +98,9 @@ def steer(  # noqa: PLR0913 - a directive has these parts
     )
     concerned = [run for run in live_runs(workspace) if _concerns(directive, run)]
     before = {run.run_id: _state(workspace, registry, run)[0] for run in concerned}
-    control = ControlFile(workspace).change(lambda old: supersede(old, directive, now))
+    control = ControlFile(workspace).change(
+        lambda old: _issue(_without_ended(workspace, registry, old), directive, concerned, now)
+    )
     deadline = clock.monotonic() + patience
     runs = []
     for run in concerned:
@@ -106,7 +108,10 @@ def steer(  # noqa: PLR0913 - a directive has these parts
         outcome = _outcome(action, before[run.run_id], state, committing=committing)
         runs.append({"run_id": run.run_id, "stage_id": run.stage_id, "outcome": outcome})
     return Answer(
-        action=action, scope=scope, outcome=_overall(run["outcome"] for run in runs), runs=tuple(runs)
+        action=action,
+        scope=scope,
+        outcome=_overall(run["outcome"] for run in runs),
+        runs=tuple(runs),
     )
 
 
@@ -120,14 +125,50 @@ def _check_scope(workspace: Workspace, registry: StageRegistry, scope: str) -> N
         )
 
 
+def _without_ended(
+    workspace: Workspace, registry: StageRegistry, directives: Iterable[Directive]
+) -> list[Directive]:
+    """Leave out directives for runs that have ended; the file would grow for ever."""
+    return [
+        item
+        for item in directives
+        if item.scope == ANY or item.scope in registry or not _has_ended(workspace, item.scope)
+    ]
+
+
+def _has_ended(workspace: Workspace, scope: str) -> bool:
+    try:
+        record = find_record(workspace, scope)
+    except (InvalidIdentifier, Corrupted):
+        return False  # an editor's own word: not ours to remove
+    return record is not None and record.is_terminal
+
+
+def _issue(
+    directives: Iterable[Directive],
+    directive: Directive,
+    concerned: Iterable[RunRecord],
+    now: datetime,
+) -> tuple[Directive, ...]:
+    """Add `directive`; a cancel also by name for runs that a narrower directive would shield."""
+    issued = supersede(directives, directive, now)
+    if directive.action == "cancel":
+        for run in concerned:
+            found = in_force(issued, _target(run), now)
+            if found is None or found.action != "cancel":
+                issued = supersede(issued, replace(directive, scope=run.run_id), now)
+    return issued
+
+
+def _target(run: RunRecord) -> Target:
+    return Target(run_id=run.run_id, stage_id=run.stage_id, started_at=parse_iso(run.created_at))
+
+
 def _concerns(directive: Directive, run: RunRecord) -> bool:
-    target = Target(
-        run_id=run.run_id, stage_id=run.stage_id, started_at=parse_iso(run.created_at)
-    )
-    return target.specificity(directive.scope) > 0
+    return _target(run).specificity(directive.scope) > 0
 
 
-def _await(  # noqa: PLR0913 - one call site
+def _await(  # noqa: PLR0913, PLR0917 - one call site
     workspace: Workspace,
     registry: StageRegistry,
     run: RunRecord,
@@ -152,7 +193,10 @@ def _heard(
     if record.is_terminal or status is None:
         return record.state, record.is_terminal, False
     control = status.get("control") or {}
-    return status["state"], control.get("digest") == digest, bool(control.get("committing"))
+    # A paused run hears of a resume before its body has woken.
+    waking = control.get("directive") is None and status["state"] in {"paused", "pause_requested"}
+    heard = control.get("digest") == digest and not waking
+    return status["state"], heard, bool(control.get("committing"))
 
 
 def _state(workspace: Workspace, registry: StageRegistry, run: RunRecord) -> tuple[str, bool]:
@@ -160,9 +204,7 @@ def _state(workspace: Workspace, registry: StageRegistry, run: RunRecord) -> tup
     return state, committing
 
 
-def _status(
-    workspace: Workspace, registry: StageRegistry, run: RunRecord
-) -> dict[str, Any] | None:
+def _status(workspace: Workspace, registry: StageRegistry, run: RunRecord) -> dict[str, Any] | None:
     if run.stage_id not in registry:
         return None
     status = read_status(workspace.status_file(registry[run.stage_id], run.run_id))

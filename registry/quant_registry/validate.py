@@ -67,7 +67,7 @@ class Validation:
         }
 
 
-def validate_stage(
+def validate_stage(  # noqa: PLR0913 - clock and environment are seams
     workspace: Workspace,
     spec: StageSpec,
     given: Mapping[str, Any],

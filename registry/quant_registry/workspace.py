@@ -124,4 +124,6 @@ class Workspace:
 
     def display(self, path: Path) -> str:
         """Return `path` relative to the root where it can be."""
-        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+        return (
+            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+        )
