@@ -78,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``quant`` with `argv`; return the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
     session = Session(Output())
+    if "--dry-run" in args:
+        sys.dont_write_bytecode = True  # a workspace's own stages stand where nothing is written
     try:
         code = root.main(args, prog_name="quant", standalone_mode=False, obj=session)
     except ReaderGone:

@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Any
 from .attendant import Attendant
 from .audit import AuditLog
 from .clock import iso, parse_iso
-from .control import ANY, Directive, Target, in_force
-from .control_file import Control, ControlFile
-from .errors import Corrupted, QuantError, RunCancelled, RunFailed, UnknownRun
+from .control import Target
+from .control_watch import ControlWatch
+from .errors import (
+    Corrupted,
+    OwnershipLost,
+    QuantError,
+    RunCancelled,
+    RunFailed,
+    UnknownRun,
+)
 from .files import make_folder
 from .record import read_record, write_record
 from .status import (
@@ -31,16 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .clock import Clock
+    from .control import Directive
     from .lock import StageLock
     from .progress import Progress
     from .record import RunRecord, RunState
     from .spec import StageSpec
     from .workspace import Workspace
-
-# An editor in the middle of saving leaves the control file unreadable for a moment: after
-# SAVING_SECONDS it is told, after GRACE_SECONDS the run pauses.
-SAVING_SECONDS = 0.3
-GRACE_SECONDS = 3.0
 
 
 class Lifecycle:
@@ -71,14 +74,12 @@ class Lifecycle:
         self.step: str | None = None
         self._lock = lock
         self._stop = stop or threading.Event()
-        self._target = Target(
+        target = Target(
             run_id=record.run_id, stage_id=spec.id, started_at=parse_iso(record.created_at)
         )
-        self._control_file = ControlFile(workspace)
-        self._control: Control | None = None
+        self._control = ControlWatch(workspace, target, clock, self._stop)
+        self._control_digest: str | None = None
         self._directive: Directive | None = None
-        self._unreadable_since: float | None = None
-        self._unreadable_told = False
         self._reported: dict[str, Any] = dict.fromkeys(REPORTED)
         self._committing = False
         self._dirty = False
@@ -144,7 +145,8 @@ class Lifecycle:
             audit_head=self.audit.head._asdict(),
         )
         write_record(self.workspace, self.record)
-        self._write_status()
+        if not isinstance(error, OwnershipLost):
+            self._write_status()
         return self.record
 
     def _standing_record(self) -> RunRecord:
@@ -224,6 +226,7 @@ class Lifecycle:
             self._observe()
             since = self.clock.monotonic() - self._written_at
             if since >= HEARTBEAT_SECONDS or (self._dirty and since >= MIN_SECONDS_BETWEEN_WRITES):
+                self.verify_ownership()  # the status belongs to whoever holds the lock
                 self._write_status()
 
     def _attendant_failed(self, error: BaseException) -> None:
@@ -232,35 +235,12 @@ class Lifecycle:
             self._changed.notify_all()
 
     def _observe(self) -> None:
-        control = self._control_file.read()
-        if self._control is None or control.digest != self._control.digest:
-            self._dirty = True
-            if control.error is None:
-                self._control_file.remember(control)
-        self._control = control
-        self._watch_readability(control)
-        self._follow(self._wanted(control))
-
-    def _watch_readability(self, control: Control) -> None:
-        if control.error is None:
-            self._unreadable_since, self._unreadable_told = None, False
-            return
-        now = self.clock.monotonic()
-        if self._unreadable_since is None:
-            self._unreadable_since = now
-        if not self._unreadable_told and now - self._unreadable_since >= SAVING_SECONDS:
-            self._unreadable_told = True
-            self.emit("control_unreadable", status="warning", error=control.error.to_dict())
-
-    def _wanted(self, control: Control) -> Directive | None:
-        now = self.clock.now()
-        if self._stop.is_set():
-            return _own("cancel", self.record.run_id, "the process was asked to stop", now)
-        found = in_force(control.directives, self._target, now)
-        since = self._unreadable_since
-        if found is None and since is not None and self.clock.monotonic() - since > GRACE_SECONDS:
-            return _own("pause", ANY, "the control file cannot be read", now)
-        return found
+        sight = self._control.look()
+        self._dirty |= sight.changed
+        self._control_digest = sight.digest
+        if sight.trouble is not None:
+            self.emit("control_unreadable", status="warning", error=sight.trouble.to_dict())
+        self._follow(sight.wanted)
 
     def _follow(self, wanted: Directive | None) -> None:
         state = self.record.state
@@ -354,7 +334,7 @@ class Lifecycle:
             "owner": record.owner,
             "heartbeat_at": now,
             "control": {
-                "digest": None if self._control is None else self._control.digest,
+                "digest": self._control_digest,
                 "directive": None if directive is None else directive.to_dict(),
                 "committing": self._committing,
             },
@@ -366,7 +346,3 @@ class Lifecycle:
                 scope=None if directive is None else directive.scope,
             ),
         }
-
-
-def _own(action: Any, scope: str, reason: str, now: Any) -> Directive:
-    return Directive(scope=scope, action=action, reason=reason, issued_at=now, actor="quant")

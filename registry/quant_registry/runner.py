@@ -271,10 +271,10 @@ def _last_holder(attempt: _Attempt) -> RunRecord | None:
 def _unfinished(
     workspace: Workspace, spec: StageSpec, digest: str, last: RunRecord | None
 ) -> RunRecord | None:
-    """Return the newest run of these params if it has to be continued."""
+    """Return the newest run of these params and this version if it has to be continued."""
     newest_first = chain(() if last is None else (last,), records(workspace, spec.id))
     for record in newest_first:
-        if record.params_digest == digest:
+        if (record.params_digest, record.stage_version) == (digest, spec.version):
             return record if record.state in _CONTINUABLE else None
     return None
 

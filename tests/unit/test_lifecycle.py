@@ -11,7 +11,7 @@ import orjson
 import pytest
 from _stages import BY_ID, stage_of, stay
 
-from quant_registry import lifecycle, status
+from quant_registry import control_watch, status
 from quant_registry.clock import SystemClock
 from quant_registry.control import Directive, dump_control
 from quant_registry.runner import RunRequest, run_stage
@@ -331,7 +331,7 @@ def test_a_stop_while_paused_cancels_at_once(workspace, background, wait_until):
 def test_a_control_change_is_heard_within_the_promised_time(workspace, background):
     run = background(BY_ID["test.hang"])
     run.wait_for_event("at_work")
-    assert lifecycle.SAVING_SECONDS < lifecycle.GRACE_SECONDS
+    assert control_watch.SAVING_SECONDS < control_watch.GRACE_SECONDS
     written = SystemClock().now()
     _control(workspace, '{"action": "pause"}')
     run.wait_for_event("pause_requested")
@@ -339,3 +339,18 @@ def test_a_control_change_is_heard_within_the_promised_time(workspace, backgroun
     heard = SystemClock().now().fromisoformat(event["timestamp"])
     assert heard - written < timedelta(seconds=2)  # 0.3 s is measured by the benchmark
     run.cancel()
+
+
+def test_a_run_whose_lock_was_taken_stops_and_leaves_the_status_to_the_new_holder(
+    workspace, background
+):
+    spec = BY_ID["test.hang"]
+    run = background(spec)
+    run.wait_for_event("at_work")
+    (workspace.locks / f"{spec.id}.lock").unlink()  # somebody tidied up: the kernel lock is gone
+    winner = background(spec)
+    winner.wait_for_event("at_work")
+    record = run.end()
+    assert record.state == "abandoned"
+    assert read_status(workspace.status_file(spec, ""))["run_id"] == winner.run_id
+    winner.cancel()
