@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from quant_registry.spec import StageSpec
     from quant_registry.steering import Answer
     from quant_registry.validate import Validation
+    from quant_registry.waiting import Waited
     from quant_sdk.lakehouse.lakehouse import Lakehouse
 
 ACTOR = "QUANT_ACTOR"
@@ -75,6 +76,9 @@ class QuantSDK:
         *,
         lock_id: str | None = None,
         fresh: bool = False,
+        detach: bool = False,
+        idempotency_key: str | None = None,
+        plan_hash: str | None = None,
         stop: threading.Event | None = None,
         on_start: Callable[[RunRecord], None] | None = None,
     ) -> RunRecord:
@@ -85,23 +89,68 @@ class QuantSDK:
             params: for the stage's params model; see `describe`.
             lock_id: the caller's own id for the stage's lock, such as an agent's session.
             fresh: start over instead of continuing the last unfinished run of these params.
+            detach: start it in a process of its own that outlives this one, and return its record,
+                ``queued``, as soon as that is durable; `stop` and `on_start` are not used.
+            idempotency_key: the same key twice is one piece of work: a live run is attached to, one
+                that succeeded is returned, any other is continued.
+            plan_hash: from `validate_stage`; a plan that has drifted since is refused.
             stop: set it, from any thread, to cancel the run at its next safe point.
             on_start: called with the record as soon as it is durable.
 
         Raises:
-            UnknownStage, InvalidParams, PrerequisitesNotMet, StageLocked: nothing was started.
+            UnknownStage, InvalidParams, PrerequisitesNotMet, StageLocked, PlanDrifted,
+            IdempotencyConflict: nothing was started.
         """
-        from quant_registry.runner import RunRequest, run_stage
+        from quant_registry.request import RunRequest
+        from quant_registry.runner import run_stage, start_stage
 
         request = RunRequest(
             params=params or {},
             actor=self.actor,
             lock_id=lock_id,
             fresh=fresh,
+            idempotency_key=idempotency_key,
+            plan_hash=plan_hash,
             stop=stop,
             on_start=on_start,
+            registry=self.registry,
         )
-        return run_stage(self.workspace, self.registry[stage_id], request, clock=self.clock)
+        begin = start_stage if detach else run_stage
+        return begin(self.workspace, self.registry[stage_id], request, clock=self.clock)
+
+    @on_class_or_instance
+    def wait(self, run_id: str, until: str = "terminal", *, timeout: float | None = None) -> Waited:
+        """Wait for a run in one blocking call.
+
+        Args:
+            run_id: the run.
+            until: ``terminal``, ``paused``, ``state=NAME``, ``phase=NAME`` or ``percent>=N``.
+            timeout: seconds; None waits as long as it takes.
+
+        Returns:
+            Where the run stands; `met` is False where it ended, or its process died, without the
+            condition.
+
+        Raises:
+            UnknownRun: no such run.
+            WaitTimeout: time ran out.
+        """
+        from quant_registry.waiting import wait_for
+
+        return wait_for(self.workspace, run_id, until, timeout=timeout, clock=self.clock)
+
+    @on_class_or_instance
+    def recover_lock(self, stage_id: str, lock_id: str) -> dict[str, Any]:
+        """End the frozen process that holds a stage's lock as exactly `lock_id`; audited.
+
+        Raises:
+            InvalidInput: the lock is not held as `lock_id`.
+            Conflict: its owner is alive, or cannot be judged from this host.
+        """
+        from quant_registry.recovery import recover_lock
+
+        spec = self.registry[stage_id]
+        return recover_lock(self.workspace, spec, lock_id, actor=self.actor, clock=self.clock)
 
     @on_class_or_instance
     def validate_stage(
@@ -168,11 +217,15 @@ class QuantSDK:
         return read_record(self.workspace, run_id)
 
     @on_class_or_instance
-    def status(self, scope: str | None = None) -> list[dict[str, Any]]:
+    def status(
+        self, scope: str | None = None, *, since_seq: int | None = None
+    ) -> list[dict[str, Any]]:
         """Return the status documents of live runs, or the last one of a stage or of a run.
 
         Args:
             scope: a stage id or a run id; None for everything that is live.
+            since_seq: the `seq` of the status the caller has; where no event has come since, the
+                answer is ``{run_id, seq, unchanged: true}``.
 
         Raises:
             UnknownRun: `scope` names neither.
@@ -186,7 +239,7 @@ class QuantSDK:
             runs = list(records(self.workspace, scope, limit=1))
         else:
             runs = [read_record(self.workspace, scope)]
-        return [self._status_of(run) for run in runs]
+        return [_since(self._status_of(run), since_seq) for run in runs]
 
     @on_class_or_instance
     def pause(
@@ -317,6 +370,12 @@ def _is_end(event: dict[str, Any]) -> bool:
         "run_cancelled",
         "run_abandoned",
     }
+
+
+def _since(status: dict[str, Any], seq: int | None) -> dict[str, Any]:
+    if seq is None or status.get("seq") != seq:
+        return status
+    return {"run_id": status["run_id"], "seq": seq, "unchanged": True}
 
 
 def _user() -> str:

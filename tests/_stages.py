@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from quant_registry.checks import Check, Plan
-from quant_registry.runner import RunRequest, run_stage
+from quant_registry.request import RunRequest
+from quant_registry.runner import run_stage
 from quant_registry.spec import StageSpec
 from quant_registry.workspace import Workspace
 

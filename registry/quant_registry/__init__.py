@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from .lock import LockView, view_lock
     from .record import RunRecord
     from .registry import StageRegistry
+    from .request import RunRequest
     from .run import Commit, Run
-    from .runner import RunRequest, run_stage
+    from .runner import run_stage
     from .spec import Effects, StageSpec
     from .status import read_status
     from .validate import Validation, validate_stage
@@ -40,7 +41,7 @@ _HOMES = {
     "QuantError": "errors",
     "Run": "run",
     "RunRecord": "record",
-    "RunRequest": "runner",
+    "RunRequest": "request",
     "StageRegistry": "registry",
     "StageSpec": "spec",
     "SystemClock": "clock",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .audit import AuditLog, Head
-from .audit_reader import tail
+from .audit import AuditLog
+from .audit_reader import chain_end
 from .clock import iso
 from .errors import Corrupted
 from .files import make_folder
@@ -41,7 +41,8 @@ def bury_abandoned(
         if record.is_terminal:
             continue
         life, evidence = liveness(Owner.from_dict(record.owner))
-        if life == "dead" or lock_held:
+        # A queued run does not hold the lock yet; its process is on its way to ask for it.
+        if life == "dead" or (lock_held and record.state != "queued"):
             with _one_at_a_time(workspace):
                 if not read_record(workspace, record.run_id).is_terminal:
                     buried.append(
@@ -67,11 +68,8 @@ def _bury(  # noqa: PLR0913 - one call site; all of it is evidence
     clock: Clock,
     actor: str,
 ) -> RunRecord:
-    last: dict[str, object] = {}
-    for event in tail(workspace.audit, run_id=record.run_id):
-        last = event
+    head, last = chain_end(workspace.audit, record.run_id)
     recorded = _recorded_end(last)
-    head = Head(int(str(last.get("seq", 0))), str(last.get("hash"))) if last else Head()
     written = int(record.audit_head.get("seq", 0))
     if written > head.seq:
         evidence += f"; the audit log lost its events {head.seq + 1} to {written}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from .audit import GENESIS
+from .audit import GENESIS, Head
 from .errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -110,6 +110,14 @@ def verify_chain(
         if run_id in {None, name}:
             chains.setdefault(name, _Chain(name))
     return [chain.report(heads.get(name)) for name, chain in chains.items()]
+
+
+def chain_end(path: Path, run_id: str) -> tuple[Head, dict[str, Any]]:
+    """Return the head of a run's chain, and its last event; empty where it has none."""
+    last: dict[str, Any] = {}
+    for event in tail(path, run_id=run_id):
+        last = event
+    return (Head(int(last.get("seq", 0)), str(last.get("hash"))) if last else Head()), last
 
 
 class _Chain:

@@ -84,6 +84,7 @@ class Plan:
         bytes: their size on disk.
         eta_seconds: from the throughput of earlier runs; null without one.
         readable_share: share of inputs whose header could be read; null without inputs.
+        inputs: a digest that names exactly what would be read.
     """
 
     steps: tuple[str, ...] = ()
@@ -93,6 +94,7 @@ class Plan:
     bytes: int = 0
     eta_seconds: float | None = None
     readable_share: float | None = None
+    inputs: str = ""
     notes: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,6 +106,7 @@ class Plan:
             "rows": self.rows,
             "bytes": self.bytes,
             "eta_seconds": self.eta_seconds,
+            "inputs": self.inputs,
             "notes": list(self.notes),
         }
 

@@ -51,15 +51,17 @@ class Directive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The run that directives are weighed for."""
+    """The run that directives are weighed for; a child also hears those for its parent."""
 
     run_id: str
     stage_id: str
     started_at: datetime
+    parent_run_id: str | None = None
 
     def specificity(self, scope: str) -> int:
-        """Return 3 for this run, 2 for its stage, 1 for any run, 0 for another's scope."""
-        return {self.run_id: 3, self.stage_id: 2, ANY: 1}.get(scope, 0)
+        """Return 4 for this run, 3 for its parent, 2 for its stage, 1 for any run, else 0."""
+        ranks = {ANY: 1, self.stage_id: 2, self.parent_run_id: 3, self.run_id: 4}
+        return ranks.get(scope, 0)
 
 
 def in_force(directives: Iterable[Directive], target: Target, now: datetime) -> Directive | None:

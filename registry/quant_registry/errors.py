@@ -18,6 +18,8 @@ QuantError                          1    internal
 ├── Conflict                        4    conflict
 │   ├── StageLocked                 4    stage_locked (retryable)
 │   ├── DuplicateStage              4    duplicate_stage
+│   ├── IdempotencyConflict         4    idempotency_conflict
+│   ├── PlanDrifted                 4    plan_drifted
 │   └── LiveRun                     4    live_run (retryable)
 ├── OwnershipLost                   5    ownership_lost
 ├── SourceError                     6    source_error (retryable)
@@ -205,6 +207,18 @@ class DuplicateStage(Conflict):
     """Two declarations claim one stage id."""
 
     code = "duplicate_stage"
+
+
+class IdempotencyConflict(Conflict):
+    """An idempotency key was used before with other parameters."""
+
+    code = "idempotency_conflict"
+
+
+class PlanDrifted(Conflict):
+    """What a run would do is no longer what was validated."""
+
+    code = "plan_drifted"
 
 
 class LiveRun(Conflict):

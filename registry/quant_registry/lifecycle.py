@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .lock import StageLock
     from .progress import Progress
     from .record import RunRecord, RunState
+    from .registry import StageRegistry
     from .spec import StageSpec
     from .workspace import Workspace
 
@@ -58,7 +59,9 @@ class Lifecycle:
         lock: StageLock | None,
         clock: Clock,
         stop: threading.Event | None = None,
+        registry: StageRegistry | None = None,
     ) -> None:
+        self.registry = registry
         self.workspace = workspace
         self.spec = spec
         self.clock = clock
@@ -73,9 +76,12 @@ class Lifecycle:
         self.progress: Progress | None = None
         self.step: str | None = None
         self._lock = lock
-        self._stop = stop or threading.Event()
+        self.stop = self._stop = stop or threading.Event()
         target = Target(
-            run_id=record.run_id, stage_id=spec.id, started_at=parse_iso(record.created_at)
+            run_id=record.run_id,
+            stage_id=spec.id,
+            started_at=parse_iso(record.created_at),
+            parent_run_id=record.parent_run_id,
         )
         self._control = ControlWatch(workspace, target, clock, self._stop)
         self._control_digest: str | None = None
@@ -163,6 +169,12 @@ class Lifecycle:
             fields.setdefault("progress", self.progress.to_dict())
         self.audit.append(event, fields, durable=durable)
         self._dirty = True
+
+    def advance(self, by: int) -> None:
+        """Count more items as done; the status follows within a quarter of a second."""
+        if self.progress is not None:
+            self.progress.advance(by)
+            self._dirty = True
 
     def report(self, **fields: Any) -> None:
         """Set fields of the status that observers gate on, and write it."""
@@ -333,6 +345,7 @@ class Lifecycle:
             "progress": None if self.progress is None else self.progress.to_dict(),
             "owner": record.owner,
             "heartbeat_at": now,
+            "seq": self.audit.head.seq,
             "control": {
                 "digest": self._control_digest,
                 "directive": None if directive is None else directive.to_dict(),

@@ -138,6 +138,13 @@ def view_lock(workspace: Workspace, stage_id: str) -> LockView:
     return view_lock_file(stage_id, workspace.locks / f"{check_stage_id(stage_id)}.lock")
 
 
+def refuse_held(workspace: Workspace, stage_id: str) -> None:
+    """Raise StageLocked where a live run holds the lock; takes nothing."""
+    view = view_lock(workspace, stage_id)
+    if view.state != "free":
+        raise _locked(view)
+
+
 def view_lock_file(stage_id: str, path: Path) -> LockView:
     """Return what the lock file at `path` and the owner beside it show."""
     entry = _read_entry(path.with_suffix(".owner.json"))

@@ -44,7 +44,11 @@ class Owner:
 
 def this_process(actor: str) -> Owner:
     """Return the owner that this process is."""
-    pid = os.getpid()
+    return process_owner(os.getpid(), actor)
+
+
+def process_owner(pid: int, actor: str) -> Owner:
+    """Return the owner that a live process of this host is."""
     return Owner(
         pid=pid,
         start_token=_process(pid)[1],

@@ -41,7 +41,10 @@ TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "aband
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """One run; a terminal record never changes again. Times are RFC 3339 in UTC."""
+    """One run; a terminal record never changes again. Times are RFC 3339 in UTC.
+
+    `status_file` is where the run shows its status, as seen from the workspace.
+    """
 
     run_id: str
     stage_id: str
@@ -57,6 +60,7 @@ class RunRecord:
     idempotency_key: str | None = None
     plan_hash: str | None = None
     parent_run_id: str | None = None
+    status_file: str | None = None
     continues: str | None = None
     finished_at: str | None = None
     active_seconds: float = 0.0

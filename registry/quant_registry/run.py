@@ -13,7 +13,7 @@ from .progress import Progress
 from .record import find_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from .clock import Clock
@@ -97,8 +97,7 @@ class Run:
 
     def advance(self, by: int = 1) -> None:
         """Count `by` more items of the running count as done."""
-        if self._life.progress is not None:
-            self._life.progress.advance(by)
+        self._life.advance(by)
 
     def track(self, items: Iterable[T], total: int | None = None) -> Iterator[T]:
         """Yield `items`, a safe point before each, counting each as done after its turn."""
@@ -107,7 +106,7 @@ class Run:
         for item in items:
             self._life.safe_point()
             yield item
-            self._life.progress.advance()
+            self._life.advance(1)
 
     def map(
         self,
@@ -184,6 +183,34 @@ class Run:
             self._life.emit(event, durable=True, batch_id=batch_id, **fields)
             self._life.persist_head()
         return outcome
+
+    def run_stage(
+        self, stage_id: str, params: Mapping[str, Any] | None = None, *, fresh: bool = False
+    ) -> RunRecord:
+        """Run another stage as a child of this run, here and now; return its record.
+
+        The child has its own lock, audit chain and status. It hears the directives for this run
+        too, and is cancelled with it.
+        """
+        from .registry import StageRegistry
+        from .request import RunRequest
+        from .runner import run_stage
+
+        life = self._life
+        life.safe_point()
+        registry = life.registry or StageRegistry.discover(life.workspace)
+        request = RunRequest(
+            params=params or {},
+            actor=life.record.actor,
+            fresh=fresh,
+            stop=life.stop,
+            registry=registry,
+            parent_run_id=life.record.run_id,
+        )
+        record = run_stage(life.workspace, registry[stage_id], request, clock=life.clock)
+        life.emit("child_ended", child_run_id=record.run_id, status=record.state)
+        life.safe_point()
+        return record
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Keep `state` durably for the run that may have to continue this one."""

@@ -5,83 +5,34 @@ from __future__ import annotations
 import os
 import traceback
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .abandoned import bury_abandoned
-from .checks import COMMON, CheckContext, run_checks
+from .admission import Attempt, check_prerequisites, honour_key, resolve_params
 from .clock import Clock, SystemClock, iso
-from .errors import PrerequisitesNotMet, QuantError, RunCancelled, RunFailed
+from .errors import QuantError, RunCancelled, RunFailed
 from .files import write_atomic
 from .ids import check_label, new_lock_id, new_run_id
 from .lifecycle import Lifecycle
-from .lock import StageLock
-from .owner import Owner, this_process
-from .params import dump_model, resolve_params
-from .record import (
-    RunRecord,
-    RunState,
-    find_record,
-    params_digest,
-    records,
-    write_record,
-)
+from .lock import StageLock, refuse_held
+from .owner import this_process
+from .params import dump_model
+from .record import RunRecord, RunState, find_record, read_record, records, write_record
 from .run import Run, inherited_state
+from .waiting import wait_for
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Mapping
 
+    from .request import RunRequest
     from .spec import StageSpec
     from .workspace import Workspace
 
 # What ends a process on purpose; other BaseExceptions, such as a Rust library's panic, are faults.
 _STOPS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _CONTINUABLE: frozenset[str] = frozenset({"failed", "cancelled", "abandoned"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """What a caller asks for.
-
-    Attributes:
-        params: for the stage's params model.
-        actor: who asks: a person, or an agent's name.
-        lock_id: the caller's own, such as its session id; made where None.
-        fresh: start over instead of continuing an unfinished run.
-        stop: set it to have the run cancelled at its next safe point.
-        on_start: called once the run is recorded durably; what it raises ends the run.
-    """
-
-    params: Mapping[str, Any] = field(default_factory=dict)
-    actor: str = "sdk"
-    lock_id: str | None = None
-    fresh: bool = False
-    stop: threading.Event | None = None
-    on_start: Callable[[RunRecord], None] | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class _Attempt:
-    """The way of one request through the steps; each step fills its part."""
-
-    workspace: Workspace
-    spec: StageSpec
-    request: RunRequest
-    clock: Clock
-    environ: Mapping[str, str]
-    run_id: str
-    undo: ExitStack
-    owner: Owner | None = None
-    params: Any = None
-    lock: StageLock | None = None
-    lock_id: str | None = None
-    continued: RunRecord | None = None
-    life: Lifecycle | None = None
-    result: dict[str, Any] | None = None
-    error: BaseException | None = None
-    record: RunRecord | None = None
 
 
 def run_stage(
@@ -94,60 +45,77 @@ def run_stage(
 ) -> RunRecord:
     """Run a stage to its end and return its record, whatever the outcome.
 
+    With an idempotency key that stands for a live run, wait for that run's end; for one that
+    succeeded, return its record.
+
     Raises:
         InvalidParams: nothing was started.
+        IdempotencyConflict, PlanDrifted: nothing was started.
         PrerequisitesNotMet: a blocking check failed; nothing was started.
         StageLocked: another live run holds the lock; nothing was started.
     """
-    clock = clock or SystemClock()
+    attempt = _carry(workspace, spec, request, clock or SystemClock(), environ, STEPS)
+    if attempt.attached is not None:
+        return wait_for(
+            workspace, attempt.attached.run_id, "terminal", timeout=None, clock=attempt.clock
+        ).record
+    if isinstance(attempt.error, _STOPS):
+        raise attempt.error  # KeyboardInterrupt and SystemExit are the caller's
+    assert attempt.record is not None  # noqa: S101 - the last step sets it
+    return attempt.record
+
+
+def start_stage(
+    workspace: Workspace,
+    spec: StageSpec,
+    request: RunRequest,
+    *,
+    clock: Clock | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> RunRecord:
+    """Start a stage in a process of its own; return its record, ``queued``, once it is durable.
+
+    Raises:
+        As `run_stage`, for what is known before the process starts; a lock that is lost to a
+        rival after that ends the run as failed, with the error in its record.
+    """
+    attempt = _carry(workspace, spec, request, clock or SystemClock(), environ, START_STEPS)
+    record = attempt.attached or attempt.record
+    assert record is not None  # noqa: S101 - one of the two stands
+    return record
+
+
+def _carry(  # noqa: PLR0913, PLR0917 - two call sites just above
+    workspace: Workspace,
+    spec: StageSpec,
+    request: RunRequest,
+    clock: Clock,
+    environ: Mapping[str, str] | None,
+    steps: tuple[Callable[[Attempt], None], ...],
+) -> Attempt:
+    """Take a request through `steps`, until one finds that it is done already."""
     with ExitStack() as undo:
-        attempt = _Attempt(
+        attempt = Attempt(
             workspace=workspace,
             spec=spec,
             request=request,
             clock=clock,
             environ=os.environ if environ is None else environ,
-            run_id=new_run_id(spec.id, clock.now()),
+            run_id=request.run_id or new_run_id(spec.id, clock.now()),
             undo=undo,
+            key_held=undo.enter_context(ExitStack()),
+            owner=this_process(check_label(request.actor, "actor")),
         )
-        for step in STEPS:
+        for step in steps:
             step(attempt)
-    assert attempt.record is not None  # noqa: S101 - the last step sets it
-    if isinstance(attempt.error, _STOPS):
-        raise attempt.error  # KeyboardInterrupt and SystemExit are the caller's
-    return attempt.record
+            if attempt.attached is not None:
+                break
+    return attempt
 
 
-def _resolve_params(attempt: _Attempt) -> None:
-    check_label(attempt.request.actor, "actor")
-    if attempt.request.lock_id is not None:
-        check_label(attempt.request.lock_id, "lock id")
-    attempt.params = resolve_params(attempt.spec, attempt.request.params)
-    attempt.owner = this_process(attempt.request.actor)
-
-
-def _check(attempt: _Attempt) -> None:
-    context = CheckContext(
-        workspace=attempt.workspace,
-        spec=attempt.spec,
-        params=attempt.params,
-        clock=attempt.clock,
-        environ=attempt.environ,
-    )
-    results = run_checks((*COMMON, *(attempt.spec.load("checks") or ())), context)
-    failed = [result for result in results if result.status == "failed"]
-    if failed:
-        raise PrerequisitesNotMet(
-            "; ".join(f"{result.name}: {result.detail}" for result in failed),
-            fix="; ".join(result.fix for result in failed if result.fix),
-            checks=[result.to_dict() for result in results],
-        )
-
-
-def _claim_lock(attempt: _Attempt) -> None:
+def _claim_lock(attempt: Attempt) -> None:
     if attempt.spec.lock is None:
         return
-    assert attempt.owner is not None  # noqa: S101 - set in the first step
     lock = StageLock(attempt.workspace, attempt.spec.id)
     attempt.lock_id = attempt.request.lock_id or new_lock_id(attempt.request.actor)
     lock.acquire(
@@ -160,39 +128,68 @@ def _claim_lock(attempt: _Attempt) -> None:
     attempt.lock = lock
 
 
-def _record_run(attempt: _Attempt) -> None:
-    request, workspace, spec = attempt.request, attempt.workspace, attempt.spec
-    assert attempt.owner is not None  # noqa: S101 - set in the first step
+def _spawn(attempt: Attempt) -> None:
+    """Record the run as queued, in the name of a process that will claim the lock itself."""
+    from .detached import spawn
+
+    if attempt.spec.lock is not None:
+        refuse_held(attempt.workspace, attempt.spec.id)
+    attempt.lock_id = attempt.request.lock_id or new_lock_id(attempt.request.actor)
+    request = replace(attempt.request, lock_id=attempt.lock_id)
+    attempt.record = spawn(attempt.workspace, attempt.spec, request, _new_record(attempt))
+    attempt.key_held.close()
+
+
+def _record_run(attempt: Attempt) -> None:
+    workspace, spec = attempt.workspace, attempt.spec
     last = _last_holder(attempt)
     if last is None:
         bury_abandoned(
             workspace,
             spec,
             clock=attempt.clock,
-            actor=request.actor,
+            actor=attempt.request.actor,
             lock_held=attempt.lock is not None,
         )
-    params = dump_model(attempt.params)
-    digest = params_digest(params)
-    attempt.continued = None if request.fresh else _unfinished(workspace, spec, digest, last)
-    attempt.record = RunRecord(
-        run_id=attempt.run_id,
-        stage_id=spec.id,
-        stage_version=spec.version,
+    queued = None if attempt.request.run_id is None else read_record(workspace, attempt.run_id)
+    if attempt.request.fresh:
+        attempt.continued = None
+    elif queued is not None and queued.continues is not None:
+        attempt.continued = find_record(workspace, queued.continues)
+    elif attempt.continued is None:
+        attempt.continued = _unfinished(attempt, last)
+    attempt.record = (queued or _new_record(attempt)).changed(
         state="running",
-        actor=request.actor,
-        created_at=iso(attempt.clock.now()),
-        params=params,
-        params_digest=digest,
+        owner=attempt.owner.to_dict(),
         lock_id=attempt.lock_id,
         epoch=attempt.lock.epoch if attempt.lock is not None else 0,
-        owner=attempt.owner.to_dict(),
         continues=attempt.continued.run_id if attempt.continued else None,
     )
     write_record(workspace, attempt.record)
+    attempt.key_held.close()
 
 
-def _work(attempt: _Attempt) -> None:
+def _new_record(attempt: Attempt) -> RunRecord:
+    request, workspace, spec = attempt.request, attempt.workspace, attempt.spec
+    return RunRecord(
+        run_id=attempt.run_id,
+        stage_id=spec.id,
+        stage_version=spec.version,
+        state="queued",
+        actor=request.actor,
+        created_at=iso(attempt.clock.now()),
+        params=dump_model(attempt.params),
+        params_digest=attempt.digest,
+        lock_id=attempt.lock_id,
+        idempotency_key=request.idempotency_key,
+        plan_hash=request.plan_hash,
+        parent_run_id=request.parent_run_id,
+        status_file=workspace.display(workspace.status_file(spec, attempt.run_id)),
+        continues=attempt.continued.run_id if attempt.continued else None,
+    )
+
+
+def _work(attempt: Attempt) -> None:
     assert attempt.record is not None  # noqa: S101 - recorded in the step before
     workspace = attempt.workspace
     life = attempt.life = Lifecycle(
@@ -202,6 +199,7 @@ def _work(attempt: _Attempt) -> None:
         lock=attempt.lock,
         clock=attempt.clock,
         stop=attempt.request.stop,
+        registry=attempt.request.registry,
     )
     try:
         if attempt.request.on_start is not None:
@@ -215,7 +213,7 @@ def _work(attempt: _Attempt) -> None:
         attempt.error = error
 
 
-def _close(attempt: _Attempt) -> None:
+def _close(attempt: Attempt) -> None:
     assert attempt.life is not None  # noqa: S101 - made in the step before
     error = attempt.error
     state = _outcome(error)
@@ -233,7 +231,7 @@ def _close(attempt: _Attempt) -> None:
         ) from (error or failure)
 
 
-def _keep_traceback(attempt: _Attempt, error: BaseException) -> None:
+def _keep_traceback(attempt: Attempt, error: BaseException) -> None:
     text = "".join(traceback.format_exception(error))
     folder = attempt.workspace.run_dir(attempt.run_id)
     with suppress(OSError):  # the terminal record matters more
@@ -256,7 +254,7 @@ def _as_known(error: BaseException | None) -> QuantError | None:
     )
 
 
-def _last_holder(attempt: _Attempt) -> RunRecord | None:
+def _last_holder(attempt: Attempt) -> RunRecord | None:
     """Return the run that held the lock before, if it ended; then every earlier one has too.
 
     Each run gives the earlier ones their end before it records itself, so this one record
@@ -268,15 +266,18 @@ def _last_holder(attempt: _Attempt) -> RunRecord | None:
     return last if last is not None and last.is_terminal else None
 
 
-def _unfinished(
-    workspace: Workspace, spec: StageSpec, digest: str, last: RunRecord | None
-) -> RunRecord | None:
+def _unfinished(attempt: Attempt, last: RunRecord | None) -> RunRecord | None:
     """Return the newest run of these params and this version if it has to be continued."""
-    newest_first = chain(() if last is None else (last,), records(workspace, spec.id))
-    for record in newest_first:
-        if (record.params_digest, record.stage_version) == (digest, spec.version):
+    wanted = (attempt.digest, attempt.spec.version)
+    earlier = chain(() if last is None else (last,), records(attempt.workspace, attempt.spec.id))
+    for record in earlier:
+        same = (record.params_digest, record.stage_version) == wanted
+        if same and record.run_id != attempt.run_id:
             return record if record.state in _CONTINUABLE else None
     return None
 
 
-STEPS = (_resolve_params, _check, _claim_lock, _record_run, _work, _close)
+# From a request to a terminal record; and to a record of a run that a child process carries on.
+ADMISSION = (resolve_params, honour_key, check_prerequisites)
+STEPS = (*ADMISSION, _claim_lock, _record_run, _work, _close)
+START_STEPS = (*ADMISSION, _spawn)

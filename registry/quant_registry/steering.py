@@ -161,7 +161,12 @@ def _issue(
 
 
 def _target(run: RunRecord) -> Target:
-    return Target(run_id=run.run_id, stage_id=run.stage_id, started_at=parse_iso(run.created_at))
+    return Target(
+        run_id=run.run_id,
+        stage_id=run.stage_id,
+        started_at=parse_iso(run.created_at),
+        parent_run_id=run.parent_run_id,
+    )
 
 
 def _concerns(directive: Directive, run: RunRecord) -> bool:

@@ -12,13 +12,16 @@ that rest on something:
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from .checks import COMMON, CheckContext, CheckResult, Plan, free_bytes, run_checks
 from .clock import Clock, SystemClock
-from .params import resolve_params
+from .params import dump_model, resolve_params
 from .record import records
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ class Validation:
     plan: Plan
     success_probability: float
     factors: tuple[Factor, ...]
+    plan_hash: str
     rehearsal: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,6 +62,7 @@ class Validation:
             "ok": self.ok,
             "checks": [check.to_dict() for check in self.checks],
             "plan": self.plan.to_dict(),
+            "plan_hash": self.plan_hash,
             "success_probability": self.success_probability,
             "factors": [
                 {"name": item.name, "value": item.value, "evidence": item.evidence}
@@ -90,8 +95,7 @@ def validate_stage(  # noqa: PLR0913 - clock and environment are seams
     )
     checks = run_checks((*COMMON, *(spec.load("checks") or ())), context)
     ok = all(check.status != "failed" for check in checks)
-    planner = spec.load("plan") if ok else None
-    plan: Plan = planner(context) if planner is not None else Plan()
+    plan = make_plan(context) if ok else Plan()
     factors = _factors(context, plan)
     rehearsal = spec.load("rehearse") if ok and rehearse else None
     return Validation(
@@ -101,8 +105,32 @@ def validate_stage(  # noqa: PLR0913 - clock and environment are seams
         plan=plan,
         success_probability=_product(factors) if ok else 0.0,
         factors=factors,
+        plan_hash=hash_plan(context, plan),
         rehearsal=rehearsal(context) if rehearsal is not None else None,
     )
+
+
+def make_plan(context: CheckContext) -> Plan:
+    """Return what a run would do; an empty plan for a stage that declares none."""
+    planner = context.spec.load("plan")
+    plan: Plan = planner(context) if planner is not None else Plan()
+    return plan
+
+
+def hash_plan(context: CheckContext, plan: Plan) -> str:
+    """Return the SHA-256 of stage, parameters and plan; times, shares and ETA are no part of it."""
+    document = {
+        "stage_id": context.spec.id,
+        "stage_version": context.spec.version,
+        "params": dump_model(context.params),
+        "steps": plan.steps,
+        "candidates": plan.candidates,
+        "files": plan.files,
+        "rows": plan.rows,
+        "bytes": plan.bytes,
+        "inputs": plan.inputs,
+    }
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _product(factors: tuple[Factor, ...]) -> float:

@@ -79,6 +79,11 @@ class Workspace:
         return self.artifacts / "locks"
 
     @property
+    def keys(self) -> Path:
+        """What idempotency keys stand for."""
+        return self.artifacts / "keys"
+
+    @property
     def runs(self) -> Path:
         """One folder a run."""
         return self.artifacts / "runs"

@@ -14,7 +14,8 @@ from _stages import BY_ID, stage_of, stay
 from quant_registry import control_watch, status
 from quant_registry.clock import SystemClock
 from quant_registry.control import Directive, dump_control
-from quant_registry.runner import RunRequest, run_stage
+from quant_registry.request import RunRequest
+from quant_registry.runner import run_stage
 from quant_registry.status import read_status
 
 

@@ -21,7 +21,8 @@ from quant_registry.errors import (
 from quant_registry.files import read_json
 from quant_registry.lock import view_lock
 from quant_registry.record import read_record, records
-from quant_registry.runner import RunRequest, run_stage
+from quant_registry.request import RunRequest
+from quant_registry.runner import run_stage
 from quant_registry.schemas import read_schema
 from quant_registry.status import read_status
 

@@ -4,7 +4,8 @@ import pytest
 from _stages import BY_ID, stage_of
 
 from quant_registry.errors import InvalidParams
-from quant_registry.runner import RunRequest, run_stage
+from quant_registry.request import RunRequest
+from quant_registry.runner import run_stage
 from quant_registry.validate import validate_stage
 
 
