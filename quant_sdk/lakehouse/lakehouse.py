@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from quant_registry.workspace import Workspace
 
+_DAY: Final = date(2000, 1, 1)
 _COLUMNS: Final = ("ts", "open", "high", "low", "close", "volume", "source")
 
 
@@ -79,10 +80,10 @@ class Lakehouse:
         series = self.table("bars").scan().filter(*filters)
         if first is not None:
             # The bucket is a folder: without it every file's footer would be read.
-            filters += [pl.col("bucket") >= f"{first:{step.bucket_format}}"]
+            filters += [pl.col("bucket") >= _bucket(first, step)]
             filters += [pl.col("ts") >= pl.lit(first, dtype=UTC_MICROS)]
         if last is not None:
-            filters += [pl.col("bucket") <= f"{last:{step.bucket_format}}"]
+            filters += [pl.col("bucket") <= _bucket(last, step)]
             filters += [pl.col("ts") < pl.lit(last, dtype=UTC_MICROS)]
         frame = self.table("bars").scan().filter(*filters).select(_COLUMNS).sort("ts").collect()
         if not frame.height and not series.head(1).collect().height:
@@ -112,8 +113,9 @@ class Lakehouse:
         return coverage(bars.sort("timeframe", "symbol", "ts"), calendar_of or self._calendar_of())
 
     def _calendar_of(self) -> Callable[[str], Calendar]:
+        last = {entry.source: entry for entry in Ledger(self._workspace.lakehouse).entries()}
         declared = {
-            entry.symbol: entry.calendar for entry in Ledger(self._workspace.lakehouse).entries()
+            entry.symbol: entry.calendar for entry in last.values() if entry.calendar is not None
         }
         return lambda symbol: calendar_for(symbol, declared.get(symbol))
 
@@ -202,6 +204,11 @@ def _live_run(name: str) -> LiveRun:
     )
 
 
+def _bucket(at: datetime, timeframe: Timeframe) -> str:
+    """Return the bucket of an instant; ``strftime`` writes the year 999 in three digits."""
+    return f"{at:{timeframe.bucket_format}}".rjust(len(f"{_DAY:{timeframe.bucket_format}}"), "0")
+
+
 def _instant(value: datetime | str | None, name: str) -> datetime | None:
     if value is None:
         return None
@@ -219,4 +226,7 @@ def _instant(value: datetime | str | None, name: str) -> datetime | None:
                 f"{name} is naive", fix="give it a zone: datetime(..., tzinfo=timezone.utc)"
             )
         moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInput(f"{name} is {value!r}", fix="write a time of this era") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,7 +36,7 @@ class Entry:
     ``rows == bars + corrected + unchanged + identical_duplicates + quarantined``.
 
     Attributes:
-        source: the source's id, its path as seen from the manifest's folder.
+        source: the source's id, its path as seen from the workspace's data folder.
         sha256: of its bytes.
         spec_digest: of the declaration that says how to read it.
         stamp: size, mtime_ns, ctime_ns and inode when it was read; equal means unchanged.
@@ -120,19 +121,28 @@ class Ledger:
             os.close(descriptor)
         sync_folder(self._path.parent)
 
-    def reconcile(self, tables: Iterable[Table]) -> list[Entry]:
-        """Add the entries that are in the tables' commits but not here; return them."""
+    def reconcile(self, tables: Iterable[Table], *, every: bool = False) -> list[Entry]:
+        """Add the entries that are in the tables' commits but not here; return them.
+
+        Args:
+            tables: whose commits to read.
+            every: read all commits, not only those newer than the ledger's last: what to do where
+                ledger and tables do not agree, since whole lines may be gone.
+        """
         known, torn = self._read()
-        told = {(entry.batch_id, entry.source) for entry in known}
+        # A batch published again has its first id, so the commit is what tells entries apart.
+        told = {(entry.table, entry.version, entry.source) for entry in known}
         found = []
         for table in tables:
             last = max((e.version for e in known if e.table == table.spec.name), default=-1)
-            for version, document in _commits(table, -1 if torn else last):
+            for version, document in _commits(table, -1 if torn or every else last):
                 entries = (
                     _entry(line | {"table": table.spec.name, "version": version})
                     for line in document.get("entries", ())
                 )
-                found += [item for item in entries if (item.batch_id, item.source) not in told]
+                found += [
+                    item for item in entries if (item.table, version, item.source) not in told
+                ]
         self.add(found)
         return found
 
@@ -144,7 +154,10 @@ class Ledger:
             lines = sum(1 for line in stream if line.strip())
             stream.seek(0)
             reader = jsonlines.Reader(stream, loads=orjson.loads)
-            entries = [_entry(line) for line in reader.iter(type=dict, skip_invalid=True)]
+            entries = []
+            for line in reader.iter(type=dict, skip_invalid=True):
+                with suppress(KeyError, TypeError):  # an object, but no entry
+                    entries.append(_entry(line))
         return entries, len(entries) < lines
 
 

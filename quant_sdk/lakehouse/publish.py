@@ -15,7 +15,7 @@ from filelock import FileLock
 from quant_registry.files import make_folder
 from quant_sdk.lakehouse.batch import entries_of, frame_of
 from quant_sdk.lakehouse.ledger import Ledger
-from quant_sdk.lakehouse.overlap import resolve
+from quant_sdk.lakehouse.overlap import KEY, resolve
 from quant_sdk.lakehouse.table import BARS, CORRECTIONS, QUARANTINE, Table
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ class Publisher:
             overlap = resolve(frame, self._existing(frame), self._rank)
             shas = {item.source: item.sha256 for item in batch}
             refused = self._unseen(
-                self._quarantine, _refused(batch, overlap, shas), ("row", "ts", "rule")
+                self._quarantine,
+                _refused(batch, overlap, shas),
+                ("symbol", "timeframe", "row", "ts", "rule"),
             )
-            changed = self._unseen(
-                self._corrections, _corrected(overlap, shas), ("symbol", "timeframe", "ts")
-            )
+            changed = self._unrecorded(_corrected(overlap, shas))
             entries = entries_of(batch, overlap, commit)
             stamp = {"run_id": commit.run_id, "batch_id": commit.batch_id}
             refused = refused.with_columns(quarantined_at=pl.lit(now), **_literals(stamp))
@@ -153,11 +153,27 @@ class Publisher:
         keyed = ["source", "source_sha256", *key]
         shas = rows["source_sha256"].unique().to_list()
         seen = table.scan().filter(pl.col("source_sha256").is_in(shas)).select(keyed).collect()
-        fresh = rows.join(seen, on=keyed, how="anti", nulls_equal=True)
-        return fresh.select(
-            (pl.col(name) if name in fresh.columns else pl.lit(None)).cast(dtype).alias(name)
-            for name, dtype in table.spec.columns.items()
+        return _in_columns(table, rows.join(seen, on=keyed, how="anti", nulls_equal=True))
+
+    def _unrecorded(self, rows: pl.DataFrame | None) -> pl.DataFrame:
+        """Return the corrections that are not yet the newest of their bar.
+
+        A batch that a crash cut off before its bars finds its own there. A file that goes back
+        and forth between two contents does not: in between lies the way back.
+        """
+        table = self._corrections
+        if rows is None:
+            return table.spec.empty
+        newest = (
+            table.scan()
+            .filter(pl.col("symbol").is_in(rows["symbol"].unique().to_list()))
+            .select(*KEY, "source", "source_sha256", "corrected_at")
+            .collect()
+            .sort("corrected_at", maintain_order=True)
+            .unique(KEY, keep="last", maintain_order=True)
         )
+        known = [*KEY, "source", "source_sha256"]
+        return _in_columns(table, rows.join(newest, on=known, how="anti"))
 
 
 def _refused(
@@ -191,6 +207,13 @@ def _corrected(overlap: Overlap, shas: Mapping[str, str]) -> pl.DataFrame | None
         return None
     values = {name: f"new_{name}" for name in ("open", "high", "low", "close", "volume")}
     return overlap.corrected.rename(values).with_columns(source_sha256=_sha_of(shas))
+
+
+def _in_columns(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select(
+        (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in table.spec.columns.items()
+    )
 
 
 def _sha_of(shas: Mapping[str, str]) -> pl.Expr:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
     from pathlib import Path
+
+    from deltalake import DeltaTable
 
     from quant_registry.workspace import Workspace
     from quant_sdk.lakehouse.table import Table
@@ -63,16 +66,27 @@ def create_snapshot(
     return manifest
 
 
-def find_snapshot(workspace: Workspace, versions: dict[str, int]) -> dict[str, Any] | None:
-    """Return the newest snapshot that holds exactly these versions of these tables."""
+def find_snapshot(workspace: Workspace, tables: Iterable[Table]) -> dict[str, Any] | None:
+    """Return the newest snapshot that holds exactly this state of these tables, or None.
+
+    Versions alone do not tell: after a clean slate they count from 0 again. Names of files are
+    never used twice.
+    """
+    wanted = {
+        table.spec.name: (table.version(), {file["path"] for file in _live_files(table.delta())})
+        for table in tables
+        if table.exists()
+    }
     return next(
-        (
-            manifest
-            for manifest in reversed(_manifests(workspace))
-            if {table["name"]: table["version"] for table in manifest["tables"]} == versions
-        ),
-        None,
+        (item for item in reversed(_manifests(workspace)) if _described(item) == wanted), None
     )
+
+
+def _described(manifest: dict[str, Any]) -> dict[str, tuple[int, set[str]]]:
+    return {
+        table["name"]: (table["version"], {file["path"] for file in table["files"]})
+        for table in manifest["tables"]
+    }
 
 
 def list_snapshots(workspace: Workspace) -> list[dict[str, Any]]:
@@ -117,23 +131,19 @@ def _manifests(workspace: Workspace) -> list[dict[str, Any]]:
     if not workspace.snapshots.is_dir():
         return []
     folders = sorted(path for path in workspace.snapshots.iterdir() if path.name[0] != ".")
-    manifests = [read_json(folder / MANIFEST) for folder in folders if _is_snapshot(folder)]
-    return sorted(manifests, key=lambda manifest: str(manifest["created_at"]))
-
-
-def _is_snapshot(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file()
+    manifests = []
+    for folder in folders:
+        # A damaged one is told by `verify_snapshot`; it must not stop every later run.
+        with suppress(Corrupted, OSError):
+            manifests.append(read_json(folder / MANIFEST))
+    whole = [item for item in manifests if {"id", "created_at", "tables"} <= item.keys()]
+    return sorted(whole, key=lambda manifest: str(manifest["created_at"]))
 
 
 def _link_table(table: Table, draft: Path) -> dict[str, Any]:
     delta = table.delta()
-    adds = delta.get_add_actions(flatten=True)
-    facts = (adds.column(name).to_pylist() for name in ("path", "size_bytes", "num_records"))
     home = draft / table.spec.name
-    files = [
-        {"path": unquote(path), "bytes": size, "rows": rows}
-        for path, size, rows in zip(*facts, strict=True)
-    ]
+    files = _live_files(delta)
     for file in files:
         _link(table.path / file["path"], home / file["path"])
     for folder in {(home / file["path"]).parent for file in files}:
@@ -146,6 +156,15 @@ def _link_table(table: Table, draft: Path) -> dict[str, Any]:
         "rows": sum(file["rows"] for file in files),
         "files": [file | {"sha256": digest} for file, digest in zip(files, digests, strict=True)],
     }
+
+
+def _live_files(delta: DeltaTable) -> list[dict[str, Any]]:
+    adds = delta.get_add_actions(flatten=True)
+    facts = (adds.column(name).to_pylist() for name in ("path", "size_bytes", "num_records"))
+    return [
+        {"path": unquote(path), "bytes": size, "rows": rows}
+        for path, size, rows in zip(*facts, strict=True)
+    ]
 
 
 def _link(source: Path, target: Path) -> None:

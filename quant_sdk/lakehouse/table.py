@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from deltalake.schema import Field, PrimitiveType, Schema
 
-from quant_registry.errors import Conflict, OwnershipLost
+from quant_registry.errors import Conflict, InvalidInput, OwnershipLost
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,7 @@ METADATA_KEY: Final = "quant"
 """The key of our JSON in a commit's metadata: batch id, run id, epoch, ledger entries."""
 
 _TRIES: Final = 20
+_NO_PATH: Final = frozenset("[]^|%")
 _DELTA_TYPES: Final = {
     pl.String: "string",
     pl.Float64: "double",
@@ -96,7 +98,8 @@ QUARANTINE: Final = TableSpec(
     nullable=frozenset({"ts", "row", *_RAW}),
     partition_by=(),
 )
-"""Rows refused, as they were read, with rule and reason; keyed by source, sha256, row, ts, rule."""
+"""Rows refused, as they were read, with rule and reason; keyed by series, source, sha256, row, ts,
+and rule."""
 
 CORRECTIONS: Final = TableSpec(
     name="corrections",
@@ -116,7 +119,7 @@ CORRECTIONS: Final = TableSpec(
     nullable=frozenset({"old_volume", "new_volume"}),
     partition_by=(),
 )
-"""Bars that changed: old and new values; keyed by series, ts, source, sha256."""
+"""Bars that changed: old and new values; keyed by series, ts, source, sha256 and corrected_at."""
 
 TABLES: Final = {spec.name: spec for spec in (BARS, QUARANTINE, CORRECTIONS)}
 
@@ -137,14 +140,21 @@ class Table:
         return int(self.delta().version()) if self.exists() else -1
 
     def delta(self) -> DeltaTable:
-        """Return a fresh handle at the newest version."""
+        """Return a fresh handle at the newest version.
+
+        Raises:
+            InvalidInput: the folder's path has a character that Delta cannot take.
+        """
+        self._check_path()
         return DeltaTable(str(self.path))
 
     def scan(self) -> pl.LazyFrame:
         """Return all rows, lazily, with the table's columns; empty where it does not exist."""
         if not self.exists():
             return self.spec.empty.lazy()
-        return pl.scan_delta(str(self.path)).select(list(self.spec.columns))
+        if quote(str(self.path)) == str(self.path):
+            return pl.scan_delta(str(self.path)).select(list(self.spec.columns))
+        return self._scan_files()
 
     def append(self, frame: pl.DataFrame, commit: Commit, metadata: dict[str, Any]) -> int:
         """Add rows in one commit; return the version it made."""
@@ -205,6 +215,22 @@ class Table:
             fix="let the other writers finish, then run the stage again",
         )
 
+    def _scan_files(self) -> pl.LazyFrame:
+        """Scan the live files by their own names.
+
+        `pl.scan_delta` takes a folder such as ``my data`` percent-encoded, and finds nothing.
+        """
+        names = self.delta().get_add_actions(flatten=True).column("path").to_pylist()
+        if not names:
+            return self.spec.empty.lazy()
+        partitions = {key: self.spec.columns[key] for key in self.spec.partition_by}
+        return pl.scan_parquet(
+            [self.path / unquote(name) for name in names],
+            glob=False,
+            hive_partitioning=bool(partitions),
+            hive_schema=partitions or None,
+        ).select(list(self.spec.columns))
+
     def _put(
         self,
         delta: DeltaTable,
@@ -248,7 +274,16 @@ class Table:
             )
         return delta
 
+    def _check_path(self) -> None:
+        """Refuse what makes the libraries fail: they make URLs of paths, and undo it."""
+        if found := sorted(_NO_PATH & set(str(self.path))):
+            raise InvalidInput(
+                f"a Delta table cannot stand in {self.path}: its path has {' '.join(found)}",
+                fix="move the workspace to a folder without it",
+            )
+
     def _create(self) -> None:
+        self._check_path()
         fields = [
             Field(name, PrimitiveType(_DELTA_TYPES[dtype]), nullable=name in self.spec.nullable)
             for name, dtype in self.spec.columns.items()

@@ -6,8 +6,10 @@ entry too, or from the file's name up to its first ``-``, ``_`` or ``.``, in cap
 
 from __future__ import annotations
 
+import csv
 import io
 import re
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -56,6 +58,7 @@ class CsvSource:
             content = read_all(file)
             table = _table(content, file)
             columns_of(file, table.columns)
+            _one_line_a_row(content, table, file)
             _whole(content, table.width, file)
             return raw_rows(table, file, now=now)
 
@@ -78,7 +81,33 @@ def _symbol(entry: LegacyEntry, path: Path) -> str:
 def _table(content: bytes, file: SourceFile) -> pl.DataFrame:
     if not content.strip(_BLANK):
         raise refused(file, "is empty", fix="export it again, or take it out of the entry")
+    _distinct_names(content, file)
     return pl.read_csv(io.BytesIO(content), infer_schema=False, truncate_ragged_lines=False)
+
+
+def _distinct_names(content: bytes, file: SourceFile) -> None:
+    """Refuse a column that stands twice: polars would rename the second."""
+    header = content[: content.find(b"\n") + 1 or None].decode("utf-8-sig", "replace")
+    names = Counter(next(csv.reader([header.strip()]), []))
+    if twice := [name for name, count in names.items() if count > 1 and name]:
+        raise refused(file, f"columns {twice} stand twice", fix="keep one of each", columns=twice)
+
+
+def _one_line_a_row(content: bytes, table: pl.DataFrame, file: SourceFile) -> None:
+    """Refuse a stray quote: the lines up to the next one would vanish into one cell."""
+    if b'"' not in content:
+        return
+    broken = table.select(
+        pl.arg_where(pl.any_horizontal(pl.all().str.contains("[\r\n]")))
+    ).to_series()
+    if broken.len():
+        row = int(broken[0])
+        raise refused(
+            file,
+            f"row {row}: a quoted cell holds further lines",
+            fix="take out the stray quote, or write each row on a line of its own",
+            row=row,
+        )
 
 
 def _whole(content: bytes, width: int, file: SourceFile) -> None:

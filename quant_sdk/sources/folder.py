@@ -83,7 +83,7 @@ def _listed(given: Path) -> list[Path]:
         paths = [path for path in given.iterdir() if not path.name.startswith(".")]
     except (OSError, ValueError) as error:
         raise SourceUnreadable(
-            f"{_printable(str(given))} cannot be listed: {error}",
+            f"{printable(str(given))} cannot be listed: {error}",
             fix="correct the path in the manifest, relative to the manifest's folder",
             path=str(given),
         ) from error
@@ -94,11 +94,16 @@ def _stray(path: Path, given: Path) -> str | None:
     """Tell why ``path`` is not a file of the entry, or return None if it is one."""
     if path == given:
         return None if path.is_file() else "it is no regular file"
-    if path.is_symlink() and not path.resolve().is_relative_to(given.resolve()):
+    if path.is_symlink() and not _real(path).is_relative_to(_real(given)):
         return "it is a link that leaves the entry's folder"
     if path.is_dir():
         return "it is a folder, and folders are not descended into"
     return None if path.is_file() else "it is no regular file"
+
+
+def _real(path: Path) -> Path:
+    """Return where links lead; `Path.resolve` would raise on one that goes round."""
+    return Path(os.path.realpath(path))
 
 
 def _agrees(named: Named, entry: LegacyEntry) -> None:
@@ -134,9 +139,10 @@ def _shown_id(path: Path, entry: LegacyEntry, root: Path) -> str:
     """Return the posix path from the manifest's folder, or as given for one outside it."""
     if Path(entry.path).is_absolute():
         inside = path.is_relative_to(root)
-        return _printable((path.relative_to(root) if inside else path).as_posix())
-    return _printable(Path(os.path.relpath(path, root)).as_posix())
+        return printable((path.relative_to(root) if inside else path).as_posix())
+    return printable(Path(os.path.relpath(path, root)).as_posix())
 
 
-def _printable(text: str) -> str:
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
+def printable(path: Path | str) -> str:
+    """Return a path as text that any file can hold; undecodable bytes are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

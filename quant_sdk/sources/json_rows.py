@@ -10,7 +10,7 @@ import polars as pl
 
 from quant_sdk.sources.packed import read_all, read_head
 from quant_sdk.sources.protocol import Probe
-from quant_sdk.sources.table import PRICES, refused
+from quant_sdk.sources.table import PRICES, columns_of, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +30,9 @@ def read_json(file: SourceFile) -> pl.DataFrame:
     if not rows:
         return pl.DataFrame(schema=dict.fromkeys(_positions(file), pl.Int64))
     names = _names(rows[0], file)
+    if isinstance(rows[0], dict):
+        every = dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row)
+        names = tuple(columns_of(file, tuple(every)).values())
     kind = type(rows[0])
     for row, each in enumerate(rows):
         if type(each) is not kind or (kind is list and len(each) != len(names)):

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 4 * 2**30
 """The most bytes one file may unpack to."""
+MAX_RATIO: Final = 100
+"""How often its own size a file may unpack to, beyond `FREE_BYTES`; text of bars comes to 20."""
+FREE_BYTES: Final = 64 * 2**20
 HEAD_BYTES: Final = 64 * 2**10
 
 _CHUNK: Final = 2**20
@@ -28,6 +31,7 @@ def read_all(file: SourceFile, limit: int = MAX_BYTES) -> bytes:
         SourceUnreadable: the content is torn, or more than ``limit`` bytes.
     """
     whole = bytearray()
+    limit = min(limit, max(FREE_BYTES, MAX_RATIO * file.path.stat().st_size))
     for chunk in _chunks(file):
         whole += chunk
         if len(whole) > limit:

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from quant_sdk.sources.protocol import Probe
+from quant_sdk.sources.table import columns_of, refused
 
 if TYPE_CHECKING:
     from quant_sdk.sources.protocol import SourceFile
 
+FREE_ROWS: Final = 2**22
+"""As many rows are read however little space they take."""
+MIN_ROW_BYTES: Final = 1
+"""Beyond `FREE_ROWS`, the least space a packed row of bars takes; real ones take 15 or more."""
+
 
 def read_parquet(file: SourceFile) -> pl.DataFrame:
-    """Return the whole table."""
-    return pl.read_parquet(file.path.read_bytes(), hive_partitioning=False)
+    """Return the columns of bars; a file of rows that take no space is refused, not unpacked."""
+    from pyarrow import BufferReader, parquet
+
+    content = file.path.read_bytes()
+    with parquet.ParquetFile(BufferReader(content)) as opened:
+        rows, names = opened.metadata.num_rows, opened.schema_arrow.names
+    if rows > max(FREE_ROWS, len(content) // MIN_ROW_BYTES):
+        raise refused(
+            file,
+            f"says it holds {rows} rows in {len(content)} bytes",
+            fix="no bars pack that tightly: export it again, or take it out of the entry",
+            rows=rows,
+        )
+    columns = list(columns_of(file, names).values())
+    return pl.read_parquet(content, columns=columns, hive_partitioning=False)
 
 
 def probe_parquet(file: SourceFile) -> Probe:

@@ -151,7 +151,9 @@ def _plausible(epochs: pl.Series, file: SourceFile, unit: str, now: datetime) ->
     if least is None or most is None or (end <= least and most <= high):
         return
     value = pl.col("epoch")
-    bad = (value < low) | (value > high) | value.is_between(start, end, closed="left")
+    bad = (value < low) | (value > high)
+    if least >= start:  # what reaches back beyond 1970 is no epoch in too fine a unit
+        bad |= value.is_between(start, end, closed="left")
     frame = pl.DataFrame({"epoch": epochs})
     rows = frame.select(pl.arg_where(bad)).to_series()
     if rows.len():

@@ -2,105 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from _continuing import BATCH, PATIENCE, await_record, check_continuation, copy, start
 from _killed_at import POINTS
-from _legacy import STAGE, make_workspace
-
-from quant_sdk import QuantSDK, verify_chain
-from quant_sdk.lakehouse.lakehouse import Lakehouse
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent
 KILLS = 500 if os.environ.get("QUANT_CHAOS") == "long" else 20
-SYMBOLS, BATCH = 18, 2
-PARAMS = {"batch_symbols": BATCH}
-PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Return a workspace template, what an undisturbed run makes of it, and how long it takes."""
-    template = make_workspace(tmp_path_factory.mktemp("template"), SYMBOLS)
-    workspace = copy(template, tmp_path_factory.mktemp("undisturbed"))
-    began = time.monotonic()
-    record = QuantSDK(workspace).run_stage(STAGE, PARAMS)
-    assert record.state == "succeeded"
-    return template, contents(workspace), time.monotonic() - began
-
-
-def copy(template, folder):
-    return Path(shutil.copytree(template, folder / "workspace"))
-
-
-def contents(workspace):
-    """Return what must be equal whatever happened on the way."""
-    lakehouse = Lakehouse(QuantSDK(workspace).workspace)
-    return lakehouse.content_hash(), lakehouse.quarantine_summary()
-
-
-def start(workspace):
-    command = [sys.executable, "-m", "quant_cli.main", "stage", "run", STAGE, "--json"]
-    return subprocess.Popen(
-        [*command, "--batch-symbols", str(BATCH), "--workspace", str(workspace)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def await_record(workspace, process):
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        if QuantSDK(workspace).runs():
-            return
-    raise AssertionError("the run was never recorded")
-
-
-def published_sources(workspace):
-    """Return the sources that the killed run had committed, by the Delta log itself."""
-    table = Lakehouse(QuantSDK(workspace).workspace).table("bars")
-    if not table.exists():
-        return set()
-    commits = table.history(1000)
-    documents = [json.loads(commit["quant"]) for commit in commits if "quant" in commit]
-    return {entry["source"] for item in documents for entry in item.get("entries", ())}
-
-
-def check_continuation(workspace, expected):
-    """Continue the killed run and compare its end with the undisturbed one."""
-    sdk = QuantSDK(workspace)
-    killed = sdk.runs()[0]
-    status = workspace / "data/lakehouse/migration_status.json"
-    if status.exists():
-        assert json.loads(status.read_bytes())["run_id"] == killed.run_id
-    finished = published_sources(workspace)
-    record = sdk.run_stage(STAGE, PARAMS)
-    assert record.state == "succeeded", record.error
-    assert contents(workspace) == expected
-    read = {
-        entry["source"]
-        for entry in json.loads((workspace / record.result["reports"]["ingest"]).read_bytes())[
-            "sources"
-        ]
-    }
-    assert not read & finished
-    if not killed.is_terminal:
-        buried = sdk.run(killed.run_id)
-        assert buried.state in {"abandoned", "succeeded"}
-        assert buried.evidence
-        assert record.continues == (killed.run_id if buried.state == "abandoned" else None)
-    heads = {run.run_id: tuple(run.audit_head.values()) for run in sdk.runs()}
-    assert all(report.ok for report in verify_chain(sdk.workspace.audit, heads=heads))
-    assert json.loads(status.read_bytes())["phase"] == "complete"
 
 
 @pytest.mark.parametrize("seed", range(KILLS))

@@ -47,7 +47,7 @@ class Loader:
     def is_known(self, file: SourceFile) -> bool:
         """Tell by size, times and inode that a source was taken in and is untouched since."""
         entry = self._known.get(file.id)
-        if entry is None or entry.spec_digest != file.spec_digest:
+        if entry is None or not _same_declaration(entry, file):
             return False
         try:
             return entry.stamp == _stamp(file.path)
@@ -73,7 +73,7 @@ class Loader:
         with file.path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         entry = self._known.get(file.id)
-        if entry and (entry.sha256, entry.spec_digest) == (sha256, file.spec_digest):
+        if entry and entry.sha256 == sha256 and _same_declaration(entry, file):
             return Loaded(file=file)
         raw = source_for(file.layout).read(file, now=self._now)
         checked = check_bars(raw, Timeframe.parse(file.timeframe))
@@ -100,6 +100,11 @@ class Loader:
                 calendar=file.calendar,
             ),
         )
+
+
+def _same_declaration(entry: Entry, file: SourceFile) -> bool:
+    """Tell whether a source is declared as it was; the calendar matters to coverage only."""
+    return (entry.spec_digest, entry.calendar) == (file.spec_digest, file.calendar)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

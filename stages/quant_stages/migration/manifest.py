@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +92,9 @@ def _parse(content: bytes, path: Path) -> Keyed:
 
 def _keyed(pairs: list[tuple[str, Any]]) -> Keyed:
     found = Keyed(pairs)
-    names = [name for name, _ in pairs]
-    found.duplicates = tuple(sorted({name for name in names if names.count(name) > 1}))
+    if len(found) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        found.duplicates = tuple(sorted(name for name, count in counts.items() if count > 1))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ def plan(context: CheckContext) -> Plan:
         rows=sum(counted) if len(counted) == len(readable) else None,
         bytes=size,
         eta_seconds=_eta(context, size),
+        inputs=_digest(outlook.pending),
         readable_share=(known + len(readable)) / named if named else None,
         notes=_notes(outlook),
     )
@@ -85,7 +87,7 @@ def pending_bytes(context: CheckContext) -> int:
 def _look(context: CheckContext) -> _Outlook:
     path = context.workspace.root / context.params.manifest
     profiles = audit_profiles(read_manifest(path), context.params.profiles)
-    found = find_sources(profiles, path.parent)
+    found = find_sources(profiles, path.parent, context.workspace.root)
     loader = Loader(Ledger(context.workspace.lakehouse).entries(), context.clock.now())
     pending = tuple(file for file in found.files if not loader.is_known(file))
     return _Outlook(found=found, loader=loader, pending=pending)
@@ -97,6 +99,14 @@ def _rows(file: SourceFile) -> int | bool | None:
         return source_for(file.layout).probe(file).rows
     except QuantError:
         return False
+
+
+def _digest(files: tuple[SourceFile, ...]) -> str:
+    """Name exactly these files, as declared and as large as they are; their times do not count."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.id}\0{file.spec_digest}\0{_size(file)}\0".encode())
+    return digest.hexdigest()
 
 
 def _size(file: SourceFile) -> int:

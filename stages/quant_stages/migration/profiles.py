@@ -84,7 +84,8 @@ def manifest_findings(manifest: Manifest) -> list[Finding]:
     """Return what is wrong with the manifest outside its profiles."""
     found = list(_key_findings(manifest.document, settings.MANIFEST, ""))
     default = manifest.document.get("default_profile")
-    if default is not None and default not in manifest.profiles:
+    known = isinstance(default, str) and default in manifest.profiles
+    if default is not None and not known:
         found.append(
             Finding(
                 severity="warning",
@@ -197,7 +198,7 @@ def _path_findings(manifest: Manifest, merged: dict[str, Any], place: str) -> It
             )
     for index, entry in enumerate(settings.legacy(discovery)):
         path = entry.get("path")
-        if isinstance(path, str) and not (manifest.folder / path).exists():
+        if isinstance(path, str) and not settings.exists(manifest.folder / path):
             yield _error(
                 "missing_legacy_path",
                 f"{place}.legacy[{index}]",

@@ -21,7 +21,7 @@ def apply(run: Run, state: Migration) -> Migration:
     """Create a snapshot of this state of the tables, unless one stands; then ``complete``."""
     tables = [Table(run.workspace.lakehouse, spec) for spec in TABLES.values()]
     versions = {table.spec.name: table.version() for table in tables if table.exists()}
-    snapshot = find_snapshot(run.workspace, versions)
+    snapshot = find_snapshot(run.workspace, tables)
     reused = snapshot is not None
     if snapshot is None:
         snapshot = run.commit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,12 @@ def scanners(discovery: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def scanner_exists(folder: Path, scanner: str) -> bool:
     """Tell whether a scanner file stands at a path written without its suffix."""
-    return any((folder / f"{scanner}{suffix}").is_file() for suffix in SCANNER_SUFFIXES)
+    return any(os.path.isfile(folder / f"{scanner}{suffix}") for suffix in SCANNER_SUFFIXES)  # noqa: PTH113 - see `exists`
+
+
+def exists(path: Path) -> bool:
+    """Tell whether something stands at `path`; `Path.exists` raises where it is too long."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def legacy(discovery: dict[str, Any]) -> list[dict[str, Any]]:

