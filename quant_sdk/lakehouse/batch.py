@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from quant_registry.run import Commit
     from quant_sdk.lakehouse.overlap import Overlap
 
-Series = tuple[str, str]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
@@ -65,7 +63,7 @@ def frame_of(batch: Sequence[Incoming]) -> pl.DataFrame:
             "volume",
             pl.lit(item.source).alias("source"),
         )
-        for item in sorted(batch, key=lambda item: (item.timeframe, item.symbol))
+        for item in sorted(batch, key=_place)
         if item.bars.height
     ]
     return pl.concat(parts) if parts else BARS.empty
@@ -79,12 +77,11 @@ def entries_of(batch: Sequence[Incoming], overlap: Overlap, commit: Commit) -> l
     nothing = (0, 0)
     entries = []
     for item in batch:
-        series = (item.symbol, item.timeframe)
-        keys, values = added.get(series, nothing)
-        change = new.get(series, nothing)[1] - old.get(series, nothing)[1]
-        entries.append(
-            _entry(item, counts.get(series, {}), (keys, (values + change) % 2**64), commit)
-        )
+        name = item.source
+        keys, values = added.get(name, nothing)
+        change = new.get(name, nothing)[1] - old.get(name, nothing)[1]
+        hashes = (keys, (values + change) % 2**64)
+        entries.append(_entry(item, counts.get(name, {}), hashes, commit))
     return entries
 
 
@@ -125,12 +122,15 @@ def _bucket(timeframe: str) -> pl.Expr:
     return year + pl.lit("-") + ts.dt.month().cast(pl.String).str.zfill(2)
 
 
-def _prints(frame: pl.DataFrame) -> dict[Series, tuple[int, int]]:
-    """Return key and value hash of each series."""
+def _place(item: Incoming) -> tuple[str, str, int]:
+    """Sort by partition and key; sources of one series in a batch do not overlap in time."""
+    first = item.bars["ts"].dt.timestamp("us")
+    return item.timeframe, item.symbol, int(first[0]) if len(first) else 0
+
+
+def _prints(frame: pl.DataFrame) -> dict[str, tuple[int, int]]:
+    """Return key and value hash of the rows of each source."""
     if not frame.height:
         return {}
-    columns = ("symbol", "timeframe", "key_hash", "value_hash")
-    return {
-        (symbol, timeframe): (keys, values)
-        for symbol, timeframe, keys, values in fingerprint(frame).select(columns).iter_rows()
-    }
+    sums = fingerprint(frame, by=("source",)).select("source", "key_hash", "value_hash")
+    return {source: (keys, values) for source, keys, values in sums.iter_rows()}

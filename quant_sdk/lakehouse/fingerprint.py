@@ -40,12 +40,13 @@ _SEED: Final = 0x27D4EB2F165667C5
 _FMIX: Final = (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
 
 
-def fingerprint(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
+def fingerprint(frame: pl.DataFrame | pl.LazyFrame, by: tuple[str, ...] = SERIES) -> pl.DataFrame:
     """Return one row per series, sorted by symbol and timeframe.
 
     Args:
         frame: bars with ``symbol``, ``timeframe`` (text), ``ts`` (Datetime, UTC) and ``open``,
             ``high``, ``low``, ``close``, ``volume`` (Float64, nullable). Any row order.
+        by: the text columns that make a group; a series by default.
 
     Returns:
         ``symbol``, ``timeframe`` (String), ``rows`` (UInt32), ``first``, ``last`` (Datetime us
@@ -57,12 +58,12 @@ def fingerprint(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
         pl.col("ts").max().alias("last"),
         pl.col(_HASHES).sum(),
     )
-    return row_hashes(frame.lazy()).group_by(SERIES).agg(totals).sort(SERIES).collect()
+    return row_hashes(frame.lazy(), by).group_by(by).agg(totals).sort(by).collect()
 
 
-def row_hashes(bars: pl.LazyFrame) -> pl.LazyFrame:
-    """Return symbol, timeframe, ts, and of each row ``key_hash`` and ``value_hash`` (UInt64)."""
-    series = (pl.col(name).cast(pl.String) for name in SERIES)
+def row_hashes(bars: pl.LazyFrame, by: tuple[str, ...] = SERIES) -> pl.LazyFrame:
+    """Return the columns of `by`, ts, and of each row ``key_hash`` and ``value_hash`` (UInt64)."""
+    series = (pl.col(name).cast(pl.String) for name in by)
     ts = pl.col("ts").dt.cast_time_unit("us")
     bits = (_bits(name).alias(f"_{name}") for name in VALUE)
     # One step a frame: nested, each fold would double the expression.
@@ -72,7 +73,7 @@ def row_hashes(bars: pl.LazyFrame) -> pl.LazyFrame:
     )
     for factor in _FMIX:
         staged = staged.with_columns(_fold(pl.col(name), 33) * _u64(factor) for name in _HASHES)
-    return staged.select(*SERIES, "ts", *(_fold(pl.col(name), 33) for name in _HASHES))
+    return staged.select(*by, "ts", *(_fold(pl.col(name), 33) for name in _HASHES))
 
 
 def key_hash() -> pl.Expr:

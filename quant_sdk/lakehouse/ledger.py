@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import jsonlines
@@ -84,6 +84,20 @@ class Entry:
         """Rows of the source that are nowhere; 0 unless something is wrong."""
         told = self.bars + self.corrected + self.unchanged
         return self.rows - told - self.identical_duplicates - self.quarantined
+
+    def restamped(self, stamp: tuple[int, ...]) -> Entry:
+        """Return the entry of the same content with other times: it brings nothing new."""
+        return replace(
+            self,
+            stamp=stamp,
+            bars=0,
+            corrected=0,
+            unchanged=self.bars + self.corrected + self.unchanged,
+            key_hash=0,
+            value_hash=0,
+            table="",
+            version=-1,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form of a ledger line."""

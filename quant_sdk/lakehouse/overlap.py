@@ -35,21 +35,21 @@ class Overlap:
     identical: pl.DataFrame
     conflicting: pl.DataFrame
 
-    def counts(self) -> dict[tuple[str, str], dict[str, int]]:
-        """Return per series how many rows are in each place."""
-        found: dict[tuple[str, str], dict[str, int]] = {}
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return per source how many of its rows are in each place."""
+        found: dict[str, dict[str, int]] = {}
         for name in ("appended", "corrected", "unchanged", "identical", "conflicting"):
             frame: pl.DataFrame = getattr(self, name)
             if frame.height:
-                for symbol, timeframe, count in (
-                    frame.group_by("symbol", "timeframe").len().iter_rows()
-                ):
-                    found.setdefault((symbol, timeframe), {})[name] = count
+                for source, count in frame.group_by("source").len().iter_rows():
+                    found.setdefault(source, {})[name] = count
         return found
 
     def old_values(self) -> pl.DataFrame:
-        """Return the bars that the corrections replace, in the columns a fingerprint reads."""
-        return self.corrected.select(*KEY, *(pl.col(f"old_{name}").alias(name) for name in _VALUES))
+        """Return the bars that the corrections replace, under the source that corrects them."""
+        return self.corrected.select(
+            *KEY, "source", *(pl.col(f"old_{name}").alias(name) for name in _VALUES)
+        )
 
 
 def resolve(frame: pl.DataFrame, standing: pl.DataFrame, rank: Mapping[str, int]) -> Overlap:

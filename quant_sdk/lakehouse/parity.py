@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from polars.exceptions import ComputeError
+
+from quant_registry.errors import Corrupted
 from quant_sdk.lakehouse.fingerprint import combine, fingerprint
 from quant_sdk.lakehouse.ledger import contributions
 
@@ -26,7 +29,7 @@ def parity(entries: Sequence[Entry], bars: Table, quarantine: Table) -> dict[str
         `last`, `key_hash`, `value_hash` as the sources gave them, ``ok`` and, where they differ,
         ``found``; ``unaccounted``, sources whose rows do not add up.
     """
-    held = fingerprint(bars.scan())
+    held = _held(bars)
     series = _compared(contributions(entries), held)
     unaccounted = [*_unaccounted(entries), *_not_quarantined(entries, quarantine)]
     return {
@@ -34,7 +37,50 @@ def parity(entries: Sequence[Entry], bars: Table, quarantine: Table) -> dict[str
         "content_hash": combine(held),
         "series": series,
         "unaccounted": unaccounted,
+        "superseded": superseded(entries),
     }
+
+
+def superseded(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return the sources whose earlier declaration left bars that the present one does not give.
+
+    Each as ``{source, bars, symbol, timeframe}``, the series that of the earlier declaration.
+    """
+    by_source: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_source.setdefault(entry.source, []).append(entry)
+    found = []
+    for source, history in by_source.items():
+        now = history[-1].spec_digest
+        before = [entry for entry in history if entry.spec_digest != now]
+        left = sum(entry.bars for entry in before)
+        first = next((entry for entry in history if entry.spec_digest == now), history[-1])
+        kept = first.unchanged + first.corrected
+        if before and left > kept:
+            found.append(
+                {
+                    "source": source,
+                    "bars": left - kept,
+                    "symbol": before[-1].symbol,
+                    "timeframe": before[-1].timeframe,
+                }
+            )
+    return found
+
+
+def _held(bars: Table) -> pl.DataFrame:
+    """Return the fingerprints of what the table holds.
+
+    Raises:
+        Corrupted: a file of the table is missing or torn.
+    """
+    try:
+        return fingerprint(bars.scan())
+    except (OSError, ComputeError) as error:
+        raise Corrupted(
+            f"a file of the table {bars.spec.name} cannot be read: {error}",
+            fix="restore it from a snapshot, or wipe the lakehouse and migrate again",
+        ) from error
 
 
 def _compared(told: pl.DataFrame, held: pl.DataFrame) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from quant_registry.files import make_folder
 from quant_sdk.lakehouse.batch import entries_of, frame_of
+from quant_sdk.lakehouse.durability import mend
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.overlap import KEY, resolve
 from quant_sdk.lakehouse.table import BARS, CORRECTIONS, QUARANTINE, Table
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
+
+    from filelock import BaseFileLock
 
     from quant_registry.run import Commit
     from quant_sdk.lakehouse.batch import Incoming
@@ -58,15 +61,34 @@ class Publisher:
         self._lock_path = locks / "table-bars.lock"
         self._rank = rank
 
+    def mend(self) -> list[str]:
+        """Take back what a power cut tore of commits that nobody was told of; name the files."""
+        told: dict[str, int] = {}
+        for entry in self._ledger.entries():
+            told[entry.table] = max(entry.version, told.get(entry.table, -1))
+        with self._exclusive():
+            return [
+                name
+                for table in (self._bars, self._quarantine, self._corrections)
+                for name in mend(table.path, told.get(table.spec.name, -1))
+            ]
+
+    def note(self, entries: Sequence[Entry], commit: Commit) -> int:
+        """Add entries of sources that bring nothing new; return how many."""
+        with self._exclusive():
+            self._ledger.add(
+                replace(entry, run_id=commit.run_id, batch_id=commit.batch_id) for entry in entries
+            )
+        return len(entries)
+
     def publish(self, batch: Sequence[Incoming], commit: Commit, now: datetime) -> Published:
-        """Publish a batch of distinct series; publishing it again changes nothing.
+        """Publish a batch in which no bar's time comes twice; publishing it again changes nothing.
 
         Raises:
             OwnershipLost: a newer run of the stage has written meanwhile.
             Conflict: other writers kept changing a table.
         """
-        make_folder(self._lock_path.parent)
-        with FileLock(self._lock_path, timeout=_LOCK_SECONDS, fallback_to_soft=False):
+        with self._exclusive():
             frame = frame_of(batch)
             overlap = resolve(frame, self._existing(frame), self._rank)
             shas = {item.source: item.sha256 for item in batch}
@@ -84,6 +106,10 @@ class Publisher:
             entries = [replace(entry, table=table, version=version) for entry in entries]
             self._ledger.add(entries)
         return Published(entries=tuple(entries), version=version if table == BARS.name else -1)
+
+    def _exclusive(self) -> BaseFileLock:
+        make_folder(self._lock_path.parent)
+        return FileLock(self._lock_path, timeout=_LOCK_SECONDS, fallback_to_soft=False)
 
     def _write(
         self,

@@ -47,9 +47,10 @@ def create_snapshot(
     folder = workspace.snapshots / check_run_id(snapshot_id)
     if folder.is_dir():
         return read_json(folder / MANIFEST)
+    # The caller holds its stage's lock, so any draft that stands is a dead run's.
+    for left in workspace.snapshots.glob(".*.tmp"):
+        shutil.rmtree(left)
     draft = folder.with_name(f".{folder.name}.tmp")
-    if draft.exists():
-        shutil.rmtree(draft)
     make_folder(draft)
     described = [_link_table(table, draft) for table in tables if table.exists()]
     manifest = {

@@ -9,10 +9,11 @@ from urllib.parse import quote, unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import Field, PrimitiveType, Schema
 
-from quant_registry.errors import Conflict, InvalidInput, OwnershipLost
+from quant_registry.errors import Conflict, Corrupted, InvalidInput, OwnershipLost, disk_full
+from quant_sdk.lakehouse.durability import sync_commit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,7 +147,15 @@ class Table:
             InvalidInput: the folder's path has a character that Delta cannot take.
         """
         self._check_path()
-        return DeltaTable(str(self.path))
+        try:
+            return DeltaTable(str(self.path))
+        except TableNotFoundError:
+            raise
+        except DeltaError as error:
+            raise Corrupted(
+                f"the log of the table {self.spec.name} cannot be read: {error}",
+                fix="restore it from a snapshot, or wipe the lakehouse and migrate again",
+            ) from error
 
     def scan(self) -> pl.LazyFrame:
         """Return all rows, lazily, with the table's columns; empty where it does not exist."""
@@ -209,7 +218,13 @@ class Table:
                 self._put(delta, frame.select(list(self.spec.columns)), predicate, properties)
             except CommitFailedError:
                 continue  # another writer was first: look again who owns, then write again
-            return int(delta.version())
+            except DeltaError as error:
+                if "No space left" in str(error):
+                    raise disk_full(self.path) from error
+                raise
+            version = int(delta.version())
+            sync_commit(self.path, version)
+            return version
         raise Conflict(
             f"the table {self.spec.name} was changed by others {_TRIES} times in a row",
             fix="let the other writers finish, then run the stage again",
@@ -297,3 +312,4 @@ class Table:
             name=self.spec.name,
             configuration=dict(_CONFIGURATION),
         )
+        sync_commit(self.path, 0)

@@ -14,6 +14,7 @@ QuantError                          1    internal
 ├── PrerequisitesNotMet             3    prerequisites_not_met
 │   ├── MissingExtra                3    missing_extra
 │   ├── NoData                      3    no_data
+│   ├── DiskFull                    3    disk_full (retryable)
 │   └── BrokenPlugin                3    broken_plugin
 ├── Conflict                        4    conflict
 │   ├── StageLocked                 4    stage_locked (retryable)
@@ -183,6 +184,13 @@ class NoData(PrerequisitesNotMet):
     code = "no_data"
 
 
+class DiskFull(PrerequisitesNotMet):
+    """The file system has no space left; what was told before stands."""
+
+    code = "disk_full"
+    retryable = True
+
+
 class BrokenPlugin(PrerequisitesNotMet):
     """A stage or the plugin that declares it cannot be imported."""
 
@@ -288,3 +296,11 @@ class RunFailed(QuantError):
     """A body raised something that is not part of this tree."""
 
     code = "run_failed"
+
+
+def disk_full(path: object) -> DiskFull:
+    """Return the error for a write that found no space left at `path`."""
+    return DiskFull(
+        f"no space is left on the file system of {path}",
+        fix="free space, then run the stage again: it continues where it stopped",
+    )

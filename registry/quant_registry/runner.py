@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from contextlib import ExitStack, suppress
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from .abandoned import bury_abandoned
 from .admission import Attempt, check_prerequisites, honour_key, resolve_params
 from .clock import Clock, SystemClock, iso
-from .errors import QuantError, RunCancelled, RunFailed
+from .errors import QuantError, RunCancelled, RunFailed, disk_full
 from .files import write_atomic
 from .ids import check_label, new_lock_id, new_run_id
 from .lifecycle import Lifecycle
@@ -55,10 +56,12 @@ def run_stage(
         StageLocked: another live run holds the lock; nothing was started.
     """
     attempt = _carry(workspace, spec, request, clock or SystemClock(), environ, STEPS)
-    if attempt.attached is not None:
-        return wait_for(
-            workspace, attempt.attached.run_id, "terminal", timeout=None, clock=attempt.clock
-        ).record
+    while attempt.attached is not None:
+        ended = _end_of(attempt, attempt.attached)
+        if ended.is_terminal:
+            return ended
+        # Its process died: now the key asks for a run that continues it.
+        attempt = _carry(workspace, spec, request, attempt.clock, environ, STEPS)
     if isinstance(attempt.error, _STOPS):
         raise attempt.error  # KeyboardInterrupt and SystemExit are the caller's
     assert attempt.record is not None  # noqa: S101 - the last step sets it
@@ -83,6 +86,21 @@ def start_stage(
     record = attempt.attached or attempt.record
     assert record is not None  # noqa: S101 - one of the two stands
     return record
+
+
+def _end_of(attempt: Attempt, attached: RunRecord) -> RunRecord:
+    """Wait for a run that is somebody else's too; the caller's `stop` ends only the waiting."""
+    stop = attempt.request.stop
+    waited = wait_for(
+        attempt.workspace, attached.run_id, "terminal", timeout=None, clock=attempt.clock, stop=stop
+    )
+    if not waited.met and stop is not None and stop.is_set():
+        raise RunCancelled(
+            f"stopped waiting for run {attached.run_id}, which goes on",
+            fix=f"wait again with: quant wait {attached.run_id}",
+            run_id=attached.run_id,
+        )
+    return waited.record
 
 
 def _carry(  # noqa: PLR0913, PLR0917 - two call sites just above
@@ -136,8 +154,16 @@ def _spawn(attempt: Attempt) -> None:
         refuse_held(attempt.workspace, attempt.spec.id)
     attempt.lock_id = attempt.request.lock_id or new_lock_id(attempt.request.actor)
     request = replace(attempt.request, lock_id=attempt.lock_id)
-    attempt.record = spawn(attempt.workspace, attempt.spec, request, _new_record(attempt))
-    attempt.key_held.close()
+    # A queued run that died never held the lock, so no later holder leads to it.
+    bury_abandoned(
+        attempt.workspace, attempt.spec, clock=attempt.clock, actor=request.actor, lock_held=False
+    )
+
+    def recorded(record: RunRecord) -> None:
+        attempt.record = record
+        attempt.key_held.close()
+
+    spawn(attempt.workspace, attempt.spec, request, _new_record(attempt), recorded)
 
 
 def _record_run(attempt: Attempt) -> None:
@@ -249,6 +275,8 @@ def _as_known(error: BaseException | None) -> QuantError | None:
         return None
     if isinstance(error, _STOPS):
         return RunCancelled(f"stopped by {type(error).__name__}", fix="run the stage again")
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return disk_full(error.filename or "the workspace")
     return RunFailed(
         f"{type(error).__name__}: {error}", fix="see traceback.txt in the run's folder"
     )
@@ -272,7 +300,9 @@ def _unfinished(attempt: Attempt, last: RunRecord | None) -> RunRecord | None:
     earlier = chain(() if last is None else (last,), records(attempt.workspace, attempt.spec.id))
     for record in earlier:
         same = (record.params_digest, record.stage_version) == wanted
-        if same and record.run_id != attempt.run_id:
+        # A run that never got the lock left nothing, and must not hide the one before it.
+        began = record.epoch > 0 or attempt.spec.lock is None
+        if same and began and record.run_id != attempt.run_id:
             return record if record.state in _CONTINUABLE else None
     return None
 

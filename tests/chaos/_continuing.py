@@ -13,6 +13,7 @@ from _legacy import STAGE
 
 from quant_sdk import QuantSDK, verify_chain
 from quant_sdk.lakehouse.lakehouse import Lakehouse
+from quant_sdk.lakehouse.ledger import Ledger
 
 SYMBOLS, BATCH = 18, 2
 PARAMS = {"batch_symbols": BATCH}
@@ -56,14 +57,19 @@ def published_sources(workspace):
     return {entry["source"] for item in documents for entry in item.get("entries", ())}
 
 
-def check_continuation(workspace, expected):
+def told_sources(workspace):
+    """Return the sources that the ledger tells of."""
+    return {entry.source for entry in Ledger(workspace / "data/lakehouse").entries()}
+
+
+def check_continuation(workspace, expected, finished_by=published_sources):
     """Continue the killed run and compare its end with the undisturbed one."""
     sdk = QuantSDK(workspace)
     killed = sdk.runs()[0]
     status = workspace / "data/lakehouse/migration_status.json"
     if status.exists():
         assert json.loads(status.read_bytes())["run_id"] == killed.run_id
-    finished = published_sources(workspace)
+    finished = finished_by(workspace)
     record = sdk.run_stage(STAGE, PARAMS)
     assert record.state == "succeeded", record.error
     assert contents(workspace) == expected

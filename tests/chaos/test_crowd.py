@@ -76,7 +76,7 @@ def test_of_many_simultaneous_starts_exactly_one_works(undisturbed, tmp_path):
 
 def test_every_observer_sees_every_event_of_every_writer_in_order(tmp_path):
     sdk = QuantSDK(tmp_path, registry=StageRegistry(SPECS))
-    seen = [dict() for _ in range(OBSERVERS)]
+    seen = [{} for _ in range(OBSERVERS)]
 
     def observe(mine):
         ended = 0

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from _continuing import BATCH, PATIENCE, await_record, check_continuation, copy
+from _continuing import BATCH, PATIENCE, await_record, check_continuation, copy, told_sources
 from _legacy import STAGE
 from _power_cut import CALLS, cut
 
@@ -30,9 +30,9 @@ def test_after_a_power_cut_the_next_run_ends_as_an_undisturbed_one(seed, undistu
     workspace = copy(template, tmp_path)
     trace = tmp_path / "trace"
     command = [sys.executable, "-m", "quant_cli.main", "stage", "run", STAGE, "--json"]
+    strace = ["strace", "-f", "-y", "-qq", "-s", "0", "-e", f"trace={CALLS}", "-o", str(trace)]
     process = subprocess.Popen(
-        ["strace", "-f", "-y", "-qq", "-s", "0", "-e", f"trace={CALLS}", "-o", str(trace)]
-        + [*command, "--batch-symbols", str(BATCH), "--workspace", str(workspace)],
+        [*strace, *command, "--batch-symbols", str(BATCH), "--workspace", str(workspace)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -46,4 +46,4 @@ def test_after_a_power_cut_the_next_run_ends_as_an_undisturbed_one(seed, undistu
         process.wait(PATIENCE)
     cut(trace, workspace)
     if QuantSDK(workspace).runs():
-        check_continuation(workspace, expected)
+        check_continuation(workspace, expected, told_sources)

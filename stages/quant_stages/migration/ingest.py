@@ -6,52 +6,51 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from quant_sdk.errors import SourceUnreadable
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.publish import Publisher
 from quant_sdk.lakehouse.table import BARS, QUARANTINE, Table
-from quant_stages.migration.load import Loaded, Loader
+from quant_stages.migration.batches import batches
+from quant_stages.migration.load import Loader
+from quant_stages.migration.state import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from quant_sdk import Run
     from quant_sdk.lakehouse.batch import Incoming
+    from quant_sdk.lakehouse.ledger import Entry
     from quant_sdk.lakehouse.publish import Published
-    from quant_stages.migration.state import Failure, Migration
+    from quant_stages.migration.load import Loaded
+    from quant_stages.migration.state import Migration
 
 NAME = "ingest"
 PHASE = "ingestion"
 
-# Bounds what a batch holds in memory: some 60 bytes a row, a few copies of it.
-MAX_BATCH_ROWS = 1_000_000
-
 
 def apply(run: Run, state: Migration) -> Migration:
     """Publish the sources that the ledger does not know; one that fails is only recorded."""
-    lakehouse = run.workspace.lakehouse
-    ledger = Ledger(lakehouse)
-    found = ledger.reconcile((Table(lakehouse, BARS), Table(lakehouse, QUARANTINE)))
-    if found:
-        run.emit("ledger_recovered", status="success", entries=len(found))
     files = state.discovered.files
-    loader = Loader(ledger.entries(), run.clock.now())
+    rank = {file.id: place for place, file in enumerate(files)}
+    publisher = Publisher(run.workspace.lakehouse, run.workspace.locks, rank)
+    known = _known(run, publisher)
+    loader = Loader(known, run.clock.now())
     pending = [file for file in files if not loader.is_known(file)]
     run.expect(len(files))
     run.advance(len(files) - len(pending))
     if len(pending) < len(files):
         run.emit("ingest_unchanged", status="success", sources=len(files) - len(pending))
-    rank = {file.id: place for place, file in enumerate(files)}
-    publisher = Publisher(lakehouse, run.workspace.locks, rank)
     totals = _Totals()
     loaded = run.map(loader.load, pending, workers=state.params.workers or None)
-    for batch in _batches(loaded, state.params.batch_symbols):
+    for batch in batches(loaded, state.params.batch_symbols):
         _take_in(run, publisher, batch, totals)
+    _restamp(run, publisher, totals.touched)
     failures = tuple(totals.failures)
     report = run.write_report("ingest", _report(totals, len(files), len(pending)))
     return replace(
         state,
         entries=tuple(totals.entries),
-        unchanged=len(files) - len(totals.entries) - len(failures),
+        unchanged=len(files) - len(totals.entries) - totals.unread,
         failures=(*state.failures, *failures),
         bytes_read=totals.bytes,
         reports=state.reports | {"ingest": report},
@@ -62,15 +61,28 @@ class _Totals:
     """What the batches of this run came to."""
 
     def __init__(self) -> None:
-        self.entries: list[Any] = []
+        self.entries: list[Entry] = []
+        self.touched: list[Entry] = []
         self.failures: list[Failure] = []
+        self.unread = 0
         self.bytes = 0
+
+
+def _known(run: Run, publisher: Publisher) -> list[Entry]:
+    """Return the ledger's entries, once ledger and tables agree."""
+    if torn := publisher.mend():
+        run.emit("table_mended", status="success", set_aside=torn)
+    ledger = Ledger(run.workspace.lakehouse)
+    tables = [Table(run.workspace.lakehouse, spec) for spec in (BARS, QUARANTINE)]
+    if found := ledger.reconcile(tables):
+        run.emit("ledger_recovered", status="success", entries=len(found))
+    return ledger.entries()
 
 
 def _take_in(run: Run, publisher: Publisher, batch: list[Loaded], totals: _Totals) -> None:
     """Publish one batch, then tell of each of its symbols."""
     incoming = [item.incoming for item in batch if item.incoming is not None]
-    entries = {}
+    entries: dict[str, Entry] = {}
     if incoming:
         published = run.commit(
             lambda commit: publisher.publish(incoming, commit, run.clock.now()),
@@ -81,47 +93,59 @@ def _take_in(run: Run, publisher: Publisher, batch: list[Loaded], totals: _Total
         totals.entries += published.entries
     for item in batch:
         totals.bytes += item.bytes
+        if item.touched is not None:
+            totals.touched.append(item.touched)
         run.advance()
-        if item.failure is not None:
-            totals.failures.append(item.failure)
-            error = item.failure.error.to_dict()
-            run.emit(
-                "ingest_progress",
-                symbol=item.file.symbol,
-                rows=0,
-                status="failed",
-                source=item.file.id,
-                error=error,
-            )
-        elif entry := entries.get(item.file.id):
-            run.emit(
-                "ingest_progress",
-                symbol=entry.symbol,
-                rows=entry.bars,
-                status="success",
-                timeframe=entry.timeframe,
-                quarantined=entry.quarantined,
-                identical_duplicates=entry.identical_duplicates,
-            )
+        _tell(run, item, entries.get(item.file.id), totals)
     run.checkpoint({"step": NAME, "sources_done": len(totals.entries)})
 
 
-def _batches(loaded: Iterable[Loaded], most: int) -> Iterator[list[Loaded]]:
-    """Cut the stream into batches: bounded in series and rows, no series twice in one."""
-    batch: list[Loaded] = []
-    series: set[tuple[str, str]] = set()
-    rows = 0
-    for item in loaded:
-        name = (item.file.symbol, item.file.timeframe)
-        count = item.incoming.rows if item.incoming else 0
-        if batch and (len(batch) >= most or name in series or rows + count > MAX_BATCH_ROWS):
-            yield batch
-            batch, series, rows = [], set(), 0
-        batch.append(item)
-        series.add(name)
-        rows += count
-    if batch:
-        yield batch
+def _tell(run: Run, item: Loaded, entry: Entry | None, totals: _Totals) -> None:
+    """Emit a source's event; one that brought no good row at all is a failure too."""
+    failure = item.failure
+    if failure is not None:
+        totals.unread += 1
+    elif entry is not None and entry.quarantined == entry.rows:
+        failure = _all_refused(item, entry)
+    if failure is not None:
+        totals.failures.append(failure)
+        run.emit(
+            "ingest_progress",
+            symbol=item.file.symbol,
+            rows=0,
+            status="failed",
+            source=item.file.id,
+            error=failure.error.to_dict(),
+        )
+    elif entry is not None:
+        run.emit(
+            "ingest_progress",
+            symbol=entry.symbol,
+            rows=entry.bars,
+            status="success",
+            timeframe=entry.timeframe,
+            quarantined=entry.quarantined,
+            identical_duplicates=entry.identical_duplicates,
+        )
+
+
+def _all_refused(item: Loaded, entry: Entry) -> Failure:
+    error = SourceUnreadable(
+        f"all {entry.rows} rows of {entry.source} were refused",
+        fix=f"see why: quant quarantine show --symbol {entry.symbol}",
+    )
+    return Failure(source=entry.source, symbol=item.file.symbol, error=error)
+
+
+def _restamp(run: Run, publisher: Publisher, touched: list[Entry]) -> None:
+    """Note files whose times changed and whose content did not, so that they are not read again."""
+    if touched:
+        run.commit(
+            lambda commit: publisher.note(touched, commit),
+            batch_id=f"restamp-{run.run_id}",
+            event="sources_restamped",
+            describe=lambda count: {"status": "success", "sources": count},
+        )
 
 
 def _batch_id(incoming: Iterable[Incoming]) -> str:

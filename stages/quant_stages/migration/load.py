@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What came of a source: rows to publish, a failure, or neither where nothing has changed."""
+    """What came of a source: rows to publish, a failure, or neither where nothing has changed.
+
+    `touched` is then the entry to note: the file has other times, the same content.
+    """
 
     file: SourceFile
     bytes: int = 0
     incoming: Incoming | None = None
     failure: Failure | None = None
+    touched: Entry | None = None
 
 
 class Loader:
@@ -74,7 +78,7 @@ class Loader:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         entry = self._known.get(file.id)
         if entry and entry.sha256 == sha256 and _same_declaration(entry, file):
-            return Loaded(file=file)
+            return Loaded(file=file, touched=entry.restamped(stamp))
         raw = source_for(file.layout).read(file, now=self._now)
         checked = check_bars(raw, Timeframe.parse(file.timeframe))
         if _stamp(file.path) != stamp:

@@ -75,7 +75,7 @@ def _result(
 
 
 def _message(state: Migration, *, committed: bool, reused: bool) -> str:
-    failed = f"; {len(state.failures)} could not be read" if state.failures else ""
+    failed = f"; {len(state.failures)} failed, see the reports" if state.failures else ""
     if not committed:
         kept = "the snapshot stands" if reused else "a snapshot was made"
         return f"nothing to do: {state.unchanged} sources are unchanged, {kept}{failed}"

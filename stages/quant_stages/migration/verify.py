@@ -9,6 +9,7 @@ from quant_sdk.errors import ParityFailed, SourceUnreadable
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.parity import parity
 from quant_sdk.lakehouse.table import BARS, QUARANTINE, Table
+from quant_stages.migration.state import Failure
 
 if TYPE_CHECKING:
     from quant_sdk import Run
@@ -33,6 +34,7 @@ def apply(run: Run, state: Migration) -> Migration:
         run.emit("ledger_recovered", status="success", entries=len(found))
         report = parity(ledger.entries(), bars, quarantine)
     path = run.write_report("parity", report)
+    state = replace(state, failures=(*state.failures, *_superseded(report)))
     health = _health(report, state)
     run.report(health_check=health)
     run.emit(
@@ -49,7 +51,7 @@ def apply(run: Run, state: Migration) -> Migration:
     if health == "degraded" and state.params.strict:
         names = ", ".join(failure.source for failure in state.failures[:5])
         raise SourceUnreadable(
-            f"{len(state.failures)} sources could not be read: {names}",
+            f"{len(state.failures)} sources failed: {names}",
             fix="mend them, or run without --strict",
         )
     return replace(
@@ -58,6 +60,22 @@ def apply(run: Run, state: Migration) -> Migration:
         content_hash=report["content_hash"],
         reports=state.reports | {"parity": path},
     )
+
+
+def _superseded(report: dict[str, Any]) -> list[Failure]:
+    """Return a failure for each source whose earlier declaration left bars that stand yet."""
+    return [
+        Failure(
+            source=item["source"],
+            symbol=item["symbol"],
+            error=SourceUnreadable(
+                f"{item['source']} was declared otherwise before: {item['bars']} bars of that "
+                f"reading stand in {item['symbol']} {item['timeframe']}",
+                fix="wipe the lakehouse and migrate again: quant lakehouse wipe --yes",
+            ),
+        )
+        for item in report["superseded"]
+    ]
 
 
 def _health(report: dict[str, Any], state: Migration) -> str:
