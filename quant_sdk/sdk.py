@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from quant_registry.steering import Answer
     from quant_registry.validate import Validation
     from quant_registry.waiting import Waited
+    from quant_sdk.explain import Explanation
     from quant_sdk.lakehouse.lakehouse import Lakehouse
 
 ACTOR = "QUANT_ACTOR"
@@ -242,6 +243,17 @@ class QuantSDK:
         return [_since(self._status_of(run), since_seq) for run in runs]
 
     @on_class_or_instance
+    def explain(self, run_id: str) -> Explanation:
+        """Return in one sentence why a run is not moving, and the commands that help.
+
+        Raises:
+            UnknownRun: no such run in this workspace.
+        """
+        from quant_sdk.explain import explain
+
+        return explain(self.workspace, run_id, clock=self.clock)
+
+    @on_class_or_instance
     def pause(
         self, scope: str = ANY, *, reason: str = "", lasts: timedelta | None = None
     ) -> Answer:
@@ -276,9 +288,11 @@ class QuantSDK:
     ) -> Iterator[dict[str, Any]]:
         """Yield audit events, oldest first; with `follow`, wait for more until `stop` is set.
 
-        A followed run ends the tail with its terminal event.
+        A followed run ends the tail with its terminal event, or when its process is dead and
+        nothing will come.
         """
         from quant_registry.audit_reader import tail
+        from quant_registry.waiting import End
 
         return tail(
             self.workspace.audit,
@@ -288,6 +302,7 @@ class QuantSDK:
             stage_id=stage_id,
             stop=stop,
             until=_is_end if run_id is not None else None,
+            over=End(self.workspace, run_id, self.clock) if run_id is not None else None,
         )
 
     @on_class_or_instance
@@ -346,20 +361,26 @@ class QuantSDK:
         )
 
     def _status_of(self, run: RunRecord) -> dict[str, Any]:
+        from quant_registry.errors import Corrupted
         from quant_registry.status import read_status
 
+        broken = None
         if run.stage_id in self.registry:
             spec = self.registry[run.stage_id]
-            status = read_status(self.workspace.status_file(spec, run.run_id))
-            if status is not None and status.get("run_id") == run.run_id:
-                return status
+            try:
+                status = read_status(self.workspace.status_file(spec, run.run_id))
+            except Corrupted as error:
+                broken = error.to_dict()
+            else:
+                if status is not None and status["run_id"] == run.run_id:
+                    return status
         return {
             "run_id": run.run_id,
             "stage_id": run.stage_id,
             "state": run.state,
             "lock_id": run.lock_id,
             "owner": run.owner,
-            "error": run.error,
+            "error": run.error or broken,
         }
 
 

@@ -43,15 +43,23 @@ def bury_abandoned(
         life, evidence = liveness(Owner.from_dict(record.owner))
         # A queued run does not hold the lock yet; its process is on its way to ask for it.
         if life == "dead" or (lock_held and record.state != "queued"):
-            with _one_at_a_time(workspace):
-                if not read_record(workspace, record.run_id).is_terminal:
-                    buried.append(
-                        _bury(workspace, spec, record, evidence, clock=clock, actor=actor)
-                    )
+            ended = bury(workspace, record, evidence, clock=clock, actor=actor)
+            if ended is not None:
+                buried.append(ended)
     return buried
 
 
-def _one_at_a_time(workspace: Workspace) -> BaseFileLock:
+def bury(
+    workspace: Workspace, record: RunRecord, evidence: str, *, clock: Clock, actor: str
+) -> RunRecord | None:
+    """Write the terminal record of a run whose owner cannot; None where another has."""
+    with burial(workspace):
+        if read_record(workspace, record.run_id).is_terminal:
+            return None
+        return _bury(workspace, record, evidence, clock=clock, actor=actor)
+
+
+def burial(workspace: Workspace) -> BaseFileLock:
     """Return the lock without which two would append to one dead run's chain."""
     from filelock import FileLock
 
@@ -59,14 +67,8 @@ def _one_at_a_time(workspace: Workspace) -> BaseFileLock:
     return FileLock(workspace.locks / "abandoned.lock", fallback_to_soft=False)
 
 
-def _bury(  # noqa: PLR0913 - one call site; all of it is evidence
-    workspace: Workspace,
-    spec: StageSpec,
-    record: RunRecord,
-    evidence: str,
-    *,
-    clock: Clock,
-    actor: str,
+def _bury(
+    workspace: Workspace, record: RunRecord, evidence: str, *, clock: Clock, actor: str
 ) -> RunRecord:
     head, last = chain_end(workspace.audit, record.run_id)
     recorded = _recorded_end(last)
@@ -77,7 +79,7 @@ def _bury(  # noqa: PLR0913 - one call site; all of it is evidence
         log = AuditLog(
             workspace.audit,
             run_id=record.run_id,
-            stage_id=spec.id,
+            stage_id=record.stage_id,
             actor=actor,
             clock=clock,
             head=head,
@@ -92,7 +94,7 @@ def _bury(  # noqa: PLR0913 - one call site; all of it is evidence
         audit_head=head._asdict(),
     )
     write_record(workspace, ended)
-    _correct_status(workspace, spec, ended)
+    _correct_status(workspace, ended)
     return ended
 
 
@@ -104,8 +106,10 @@ def _recorded_end(last: dict[str, object]) -> RunState | None:
     return None
 
 
-def _correct_status(workspace: Workspace, spec: StageSpec, record: RunRecord) -> None:
-    path = workspace.status_file(spec, record.run_id)
+def _correct_status(workspace: Workspace, record: RunRecord) -> None:
+    if record.status_file is None:
+        return
+    path = workspace.inside(workspace.root / record.status_file)
     try:
         status = read_status(path)
     except Corrupted:

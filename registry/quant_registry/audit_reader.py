@@ -53,6 +53,7 @@ def tail(  # noqa: PLR0913 - each is a filter an observer needs
     stage_id: str | None = None,
     stop: threading.Event | None = None,
     until: Callable[[dict[str, Any]], bool] | None = None,
+    over: Callable[[], bool] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the events of the audit log at `path`, oldest first.
 
@@ -64,6 +65,7 @@ def tail(  # noqa: PLR0913 - each is a filter an observer needs
         stage_id: only this stage's events.
         stop: ends a following tail.
         until: ends the tail after the first event for which it is true.
+        over: asked where a following tail finds nothing new; when true, what stands is the end.
 
     Lines that are no JSON object (a torn one, before its writer is back) are left out;
     `verify_chain` reports what is missing.
@@ -74,7 +76,7 @@ def tail(  # noqa: PLR0913 - each is a filter an observer needs
     if since_seq is not None and run_id is None:
         raise InvalidInput("since_seq counts within one run", fix="name the run with run_id")
     stop = stop or threading.Event()
-    for line in _lines(path, follow=follow, stop=stop, wanted=run_id):
+    for line in _lines(path, follow=follow, stop=stop, wanted=run_id, over=over):
         event = _parse(line)
         if (
             event is None
@@ -177,11 +179,16 @@ def _is_after(event: dict[str, Any], seq: int) -> bool:
 
 
 def _lines(
-    path: Path, *, follow: bool, stop: threading.Event, wanted: str | None
+    path: Path,
+    *,
+    follow: bool,
+    stop: threading.Event,
+    wanted: str | None,
+    over: Callable[[], bool] | None = None,
 ) -> Iterator[bytes]:
     """Yield whole lines; with `wanted`, only lines in which that text occurs."""
     needle = None if wanted is None else wanted.encode()
-    for block in _whole_lines(path, follow=follow, stop=stop):
+    for block in _whole_lines(path, follow=follow, stop=stop, over=over):
         if needle is None or needle in block:
             yield from _matching(block.split(b"\n"), needle)
 
@@ -190,11 +197,14 @@ def _matching(lines: Iterable[bytes], needle: bytes | None) -> Iterator[bytes]:
     return (line for line in lines if line and (needle is None or needle in line))
 
 
-def _whole_lines(path: Path, *, follow: bool, stop: threading.Event) -> Iterator[bytes]:
+def _whole_lines(
+    path: Path, *, follow: bool, stop: threading.Event, over: Callable[[], bool] | None
+) -> Iterator[bytes]:
     """Yield blocks that end at a line's end; reopen where the file was replaced or cut."""
     rest = b""
     offset = 0
     descriptor = -1
+    last_look = False
     try:
         while not stop.is_set():
             if descriptor < 0:
@@ -206,12 +216,15 @@ def _whole_lines(path: Path, *, follow: bool, stop: threading.Event) -> Iterator
                 if newline:
                     yield block
                 continue
-            if not follow:
+            if not follow or last_look:
                 return
             if descriptor >= 0 and _was_replaced(path, descriptor, offset):
                 os.close(descriptor)
                 descriptor = -1
-            stop.wait(POLL_SECONDS)
+            # What was written just before the end is still to be read.
+            last_look = over is not None and over()
+            if not last_look:
+                stop.wait(POLL_SECONDS)
     finally:
         if descriptor >= 0:
             os.close(descriptor)

@@ -59,8 +59,14 @@ class Target:
     parent_run_id: str | None = None
 
     def specificity(self, scope: str) -> int:
-        """Return 4 for this run, 3 for its parent, 2 for its stage, 1 for any run, else 0."""
-        ranks = {ANY: 1, self.stage_id: 2, self.parent_run_id: 3, self.run_id: 4}
+        """Return 5 for this run, 4 its parent, 3 its stage, 2 its parent's, 1 any run, else 0."""
+        ranks = {
+            ANY: 1,
+            stage_of_run_id(self.parent_run_id or ""): 2,
+            self.stage_id: 3,
+            self.parent_run_id: 4,
+            self.run_id: 5,
+        }
         return ranks.get(scope, 0)
 
 

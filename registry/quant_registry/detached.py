@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -28,7 +30,7 @@ from .spec import Effects, StageSpec
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from .clock import Clock
 
@@ -36,7 +38,11 @@ OUTPUT = "output.log"
 
 
 def spawn(
-    workspace: Workspace, spec: StageSpec, request: RunRequest, record: RunRecord
+    workspace: Workspace,
+    spec: StageSpec,
+    request: RunRequest,
+    record: RunRecord,
+    recorded: Callable[[RunRecord], None],
 ) -> RunRecord:
     """Start the run of `record` in a process of its own; return the record as it was written.
 
@@ -45,6 +51,11 @@ def spawn(
         spec: the stage; its parts must be importable in a new process.
         request: what was asked; `stop` and `on_start` stay with the parent.
         record: the record to be written, without its owner.
+        recorded: called with the durable record before the child is let go, because a parent may
+            die after that.
+
+    Raises:
+        RunFailed: the child died before it could be let go.
     """
     folder = workspace.run_dir(record.run_id)
     make_folder(folder)
@@ -54,6 +65,7 @@ def spawn(
             state="queued", owner=process_owner(child.pid, record.actor).to_dict()
         )
         write_record(workspace, queued)
+        recorded(queued)
         order = {
             "spec": asdict(spec),
             "run_id": record.run_id,
@@ -65,18 +77,30 @@ def spawn(
             },
         }
         _let_go(child, orjson.dumps(order))
-    except BaseException:
+    except BaseException as error:
         child.kill()
-        child.wait()
+        child.communicate()
+        if isinstance(error, BrokenPipeError):
+            raise _stillborn(workspace, record.run_id) from error
         raise
     return queued
 
 
+def _stillborn(workspace: Workspace, run_id: str) -> RunFailed:
+    """Give a run whose process died before it was let go its terminal record."""
+    output = workspace.display(workspace.run_dir(run_id) / OUTPUT)
+    error = RunFailed("its process died before the run began", fix=f"see {output}", run_id=run_id)
+    close_queued(workspace, run_id, error, clock=SystemClock())
+    return error
+
+
 def _start(workspace: Workspace, output: Path) -> subprocess.Popen[bytes]:
-    paths = os.pathsep.join(path for path in sys.path if path)
+    # Absolute, because the child works in another folder; -P, because nothing in that folder may
+    # stand in for a module of the standard library.
+    paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
     with output.open("ab") as log:
         return subprocess.Popen(  # noqa: S603 - this interpreter, this module
-            [sys.executable, "-m", __name__, str(workspace.root)],
+            [sys.executable, "-P", "-m", __name__, str(workspace.root)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -96,34 +120,44 @@ def _let_go(child: subprocess.Popen[bytes], order: bytes) -> None:
 
 def main(argv: list[str]) -> int:
     """Carry out the order on stdin; the end of this process is told by its exit code."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     content = sys.stdin.buffer.read()
     if not content:
         return 1  # the parent died before it recorded the run
     order = orjson.loads(content)
     workspace = Workspace.resolve(argv[0])
-    document = order["spec"]
-    spec = StageSpec(
-        **document | {"effects": Effects(**document["effects"]), "tags": tuple(document["tags"])}
-    )
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    request = RunRequest(**order["request"], run_id=order["run_id"], stop=stop)
     clock = SystemClock()
     try:
-        return run_stage(workspace, spec, request, clock=clock).exit_code
+        request = RunRequest(**order["request"], run_id=order["run_id"], stop=stop)
+        return run_stage(workspace, _spec(order["spec"]), request, clock=clock).exit_code
     except Exception as error:  # noqa: BLE001 - a queued run gets its terminal record too
-        known = error if isinstance(error, QuantError) else RunFailed(f"{error}", fix="")
+        traceback.print_exc()
+        known = error if isinstance(error, QuantError) else _as_failed(workspace, order, error)
         close_queued(workspace, order["run_id"], known, clock=clock)
         return known.exit_code
+
+
+def _spec(document: dict[str, Any]) -> StageSpec:
+    parts = {"effects": Effects(**document["effects"]), "tags": tuple(document["tags"])}
+    return StageSpec(**document | parts)
+
+
+def _as_failed(workspace: Workspace, order: dict[str, Any], error: Exception) -> RunFailed:
+    output = workspace.display(workspace.run_dir(order["run_id"]) / OUTPUT)
+    return RunFailed(f"{type(error).__name__}: {error}", fix=f"see {output}")
 
 
 def close_queued(
     workspace: Workspace, run_id: str, error: QuantError, *, clock: Clock
 ) -> RunRecord:
-    """Write the terminal record of a run that could not begin."""
+    """Write the terminal record of a run that could not begin.
+
+    One that had begun keeps what it wrote: its next run or `quant doctor` gives it its end.
+    """
     record = read_record(workspace, run_id)
-    if record.is_terminal:
+    if record.state != "queued":
         return record
     log = AuditLog(
         workspace.audit,

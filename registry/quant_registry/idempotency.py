@@ -10,7 +10,7 @@ import hashlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .errors import IdempotencyConflict
+from .errors import Conflict, IdempotencyConflict
 from .files import dump_json, make_folder, read_json, write_atomic
 from .ids import check_label
 from .record import find_record
@@ -37,8 +37,12 @@ class IdempotencyKey:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Exclude other callers with this key while one looks it up and binds it."""
-        from filelock import FileLock
+        """Exclude other callers with this key while one looks it up and binds it.
+
+        Raises:
+            Conflict: another holds it for longer than checks and plans should take.
+        """
+        from filelock import FileLock, Timeout
 
         make_folder(self._path.parent)
         lock = FileLock(
@@ -47,8 +51,18 @@ class IdempotencyKey:
             thread_local=False,
             fallback_to_soft=False,
         )
-        with lock:
+        try:
+            lock.acquire()
+        except Timeout:
+            raise Conflict(
+                f"another caller has been starting {self._stage_id} with the key {self._key!r} "
+                f"for {_LOCK_SECONDS:g} s",
+                fix="try again; it attaches to the run that is being started",
+            ) from None
+        try:
             yield
+        finally:
+            lock.release()
 
     def bound_run(self, params_digest: str) -> RunRecord | None:
         """Return the run that this key stands for, or None.

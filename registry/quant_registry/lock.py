@@ -201,12 +201,20 @@ def _locked(view: LockView) -> StageLocked:
 
 
 def _read_entry(path: Path) -> dict[str, Any]:
+    """Return what the owner file says; empty where there is none."""
     try:
-        return read_json(path)
+        entry = read_json(path)
     except FileNotFoundError:
         return {}
     except Corrupted as error:
-        raise Corrupted(
-            f"the owner file {path.name} is unreadable: {error.message}",
-            fix=f"make sure that no run is live, then remove {path}",
-        ) from error
+        raise _unreadable(path, error.message) from error
+    if not isinstance(entry.get("epoch"), int) or not isinstance(entry.get("owner"), dict):
+        raise _unreadable(path, "it names no epoch and no owner")
+    return entry
+
+
+def _unreadable(path: Path, why: str) -> Corrupted:
+    return Corrupted(
+        f"the owner file {path.name} is unreadable: {why}",
+        fix=f"make sure that no run is live, then remove {path}",
+    )

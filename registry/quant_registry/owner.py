@@ -34,12 +34,16 @@ class Owner:
     def from_dict(cls, document: dict[str, Any]) -> Owner:
         """Return the owner a file names; a missing field becomes empty, and so unknown."""
         return cls(
-            pid=int(document.get("pid") or 0),
+            pid=_whole(document.get("pid")),
             **{
                 key: str(document.get(key) or "")
                 for key in ("start_token", "boot_id", "host", "actor")
             },
         )
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def this_process(actor: str) -> Owner:

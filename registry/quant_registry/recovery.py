@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .abandoned import bury_abandoned
+from .abandoned import burial, bury_abandoned
 from .audit import AuditLog
 from .audit_reader import chain_end
 from .errors import Conflict, InvalidInput
@@ -74,19 +74,32 @@ def recover_lock(
 
 def _end(owner: Owner) -> None:
     """Kill exactly this process; one that took its pid meanwhile is left alone."""
-    if sys.platform == "linux":
-        try:
+    try:
+        if sys.platform == "linux":
             descriptor = os.pidfd_open(owner.pid)
-        except ProcessLookupError:
-            return
-        try:
-            # The descriptor names the process that is checked next, whatever the pid does.
-            if liveness(owner)[0] in {"alive", "frozen"}:
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        finally:
-            os.close(descriptor)
-    elif liveness(owner)[0] in {"alive", "frozen"}:
-        os.kill(owner.pid, signal.SIGKILL)
+            try:
+                # The descriptor names the process that is checked next, whatever the pid does.
+                if _is_frozen_still(owner):
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            finally:
+                os.close(descriptor)
+        elif _is_frozen_still(owner):
+            os.kill(owner.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise Conflict(
+            f"process {owner.pid} may not be ended by this user",
+            fix="run it as the user who owns that process",
+        ) from error
+
+
+def _is_frozen_still(owner: Owner) -> bool:
+    """Tell whether there is something to end; one that has woken meanwhile is left alone."""
+    life, evidence = liveness(owner)
+    if life in {"alive", "unknown"}:
+        raise Conflict(f"the owner has woken: {evidence}", fix="look again with: quant lock show")
+    return life == "frozen"
 
 
 def _take(
@@ -117,13 +130,14 @@ def _tell(  # noqa: PLR0913 - one call site
     clock: Clock,
 ) -> None:
     """Append ``lock_recovered`` to the chain of the run whose owner was ended."""
-    log = AuditLog(
-        workspace.audit,
-        run_id=run_id,
-        stage_id=spec.id,
-        actor=actor,
-        clock=clock,
-        head=chain_end(workspace.audit, run_id)[0],
-    )
-    log.append("lock_recovered", fields, durable=True)
-    log.close()
+    with burial(workspace):
+        log = AuditLog(
+            workspace.audit,
+            run_id=run_id,
+            stage_id=spec.id,
+            actor=actor,
+            clock=clock,
+            head=chain_end(workspace.audit, run_id)[0],
+        )
+        log.append("lock_recovered", fields, durable=True)
+        log.close()

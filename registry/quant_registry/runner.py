@@ -152,7 +152,7 @@ def _spawn(attempt: Attempt) -> None:
 
     if attempt.spec.lock is not None:
         refuse_held(attempt.workspace, attempt.spec.id)
-    attempt.lock_id = attempt.request.lock_id or new_lock_id(attempt.request.actor)
+        attempt.lock_id = attempt.request.lock_id or new_lock_id(attempt.request.actor)
     request = replace(attempt.request, lock_id=attempt.lock_id)
     # A queued run that died never held the lock, so no later holder leads to it.
     bury_abandoned(

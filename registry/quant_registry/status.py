@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidInput
+from .errors import Corrupted, InvalidInput
 from .files import dump_json, read_json, write_atomic
 
 if TYPE_CHECKING:
@@ -16,6 +17,15 @@ SCHEMA = "status/1"
 REPORTED = ("phase", "health_check", "candidate_count")
 PHASES = ("ingestion", "verification", "complete")
 HEALTH_CHECKS = ("pending", "passed", "degraded", "failed")
+# What readers rest on; a file of another shape is not ours.
+_SHAPE: dict[str, tuple[type, ...]] = {
+    "run_id": (str,),
+    "state": (str,),
+    "seq": (int, NoneType),
+    "progress": (dict, NoneType),
+    "owner": (dict, NoneType),
+    "control": (dict, NoneType),
+}
 # Observers may rely on a heartbeat at least this often.
 HEARTBEAT_SECONDS = 1.0
 MIN_SECONDS_BETWEEN_WRITES = 0.25
@@ -48,12 +58,19 @@ def read_status(path: Path) -> dict[str, Any] | None:
     """Return the status at `path`, or None where no run has written one.
 
     Raises:
-        Corrupted: the file is no JSON object; our writers never leave one.
+        Corrupted: the file is no status; our writers never leave one that is not.
     """
     try:
-        return read_json(path)
+        document = read_json(path)
     except FileNotFoundError:
         return None
+    for name, kinds in _SHAPE.items():
+        if not isinstance(document.get(name), kinds):
+            raise Corrupted(
+                f"{path.name} is no status: {name} is {str(document.get(name))[:40]!r}",
+                fix=f"remove {path}; the next run of the stage writes it anew",
+            )
+    return document
 
 
 def next_actions(state: str, *, run_id: str, stage_id: str, scope: str | None) -> list[str]:
@@ -70,7 +87,7 @@ def next_actions(state: str, *, run_id: str, stage_id: str, scope: str | None) -
     resume = "quant resume" if scope == "*" else f"quant resume --scope {scope or run_id}"
     again = f"quant stage run {stage_id}"
     return {
-        "queued": [follow],
+        "queued": [f"quant wait {run_id}", follow, f"quant cancel --scope {run_id}"],
         "running": [follow, f"quant pause --scope {run_id}", f"quant cancel --scope {run_id}"],
         "pause_requested": [follow, resume],
         "paused": [resume, f"quant cancel --scope {run_id}"],

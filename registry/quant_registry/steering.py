@@ -212,7 +212,10 @@ def _state(workspace: Workspace, registry: StageRegistry, run: RunRecord) -> tup
 def _status(workspace: Workspace, registry: StageRegistry, run: RunRecord) -> dict[str, Any] | None:
     if run.stage_id not in registry:
         return None
-    status = read_status(workspace.status_file(registry[run.stage_id], run.run_id))
+    try:
+        status = read_status(workspace.status_file(registry[run.stage_id], run.run_id))
+    except Corrupted:
+        return None  # a live run writes it anew; a pause must not fail for it
     return status if status is not None and status.get("run_id") == run.run_id else None
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from .errors import InvalidInput, WaitTimeout
+from .errors import Corrupted, InvalidInput, WaitTimeout
 from .owner import Owner, liveness
-from .record import RunRecord, read_record
-from .status import read_status
+from .record import RunRecord, RunState, find_record, read_record
+from .status import PHASES, read_status
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -48,6 +48,11 @@ class Condition:
         name, value, percent = found.groups()
         if name is None:
             return cls(text=plain, field="percent", value=float(percent))
+        known = {"state": get_args(RunState), "phase": PHASES}[name]
+        if value not in known:
+            raise InvalidInput(
+                f"no {name} is called {value[:40]!r}", fix=f"use one of {', '.join(known)}"
+            )
         return cls(text=plain, field=name, value=value)
 
     def holds(self, record: RunRecord, status: dict[str, Any]) -> bool:
@@ -96,8 +101,14 @@ class Waited:
         }
 
 
-def wait_for(
-    workspace: Workspace, run_id: str, until: str, *, timeout: float | None, clock: Clock
+def wait_for(  # noqa: PLR0913 - clock and stop are seams
+    workspace: Workspace,
+    run_id: str,
+    until: str,
+    *,
+    timeout: float | None,
+    clock: Clock,
+    stop: threading.Event | None = None,
 ) -> Waited:
     """Wait until the condition holds, or cannot come any more.
 
@@ -107,6 +118,7 @@ def wait_for(
         until: see `Condition.parse`.
         timeout: seconds; None waits as long as it takes.
         clock: the time.
+        stop: set it, from any thread, to end the wait; the run goes on.
 
     Raises:
         UnknownRun: no such run.
@@ -114,7 +126,7 @@ def wait_for(
     """
     condition = Condition.parse(until)
     deadline = None if timeout is None else clock.monotonic() + timeout
-    never = threading.Event()
+    stop = stop or threading.Event()
     looks = 0
     while True:
         record = read_record(workspace, run_id)
@@ -131,12 +143,52 @@ def wait_for(
         if deadline is not None and clock.monotonic() >= deadline:
             raise _out_of_time(condition, record, status, timeout)
         looks += 1
-        clock.wait(never, POLL_SECONDS)
+        if clock.wait(stop, POLL_SECONDS):
+            return _not_met(condition, record, status, "the wait was stopped")
+
+
+class End:
+    """Tells whether nothing will come of a run any more; asked often, it looks seldom.
+
+    Args:
+        workspace: where the run is.
+        run_id: the run; one that is not recorded may come yet.
+        clock: the time.
+    """
+
+    def __init__(self, workspace: Workspace, run_id: str, clock: Clock) -> None:
+        self._workspace = workspace
+        self._run_id = run_id
+        self._clock = clock
+        self._looked_at = float("-inf")
+        self.evidence = ""
+        """Why nothing will come, once that is so."""
+
+    def __call__(self) -> bool:
+        """Look, unless that was just done."""
+        now = self._clock.monotonic()
+        if not self.evidence and now - self._looked_at >= _LIVENESS_LOOKS * POLL_SECONDS:
+            self._looked_at = now
+            self.evidence = self._look()
+        return bool(self.evidence)
+
+    def _look(self) -> str:
+        record = find_record(self._workspace, self._run_id)
+        if record is None:
+            return ""
+        life, evidence = liveness(Owner.from_dict(record.owner))
+        record = read_record(self._workspace, self._run_id)
+        if record.is_terminal:
+            return f"the run ended {record.state}"
+        return evidence if life == "dead" else ""
 
 
 def own_status(workspace: Workspace, record: RunRecord) -> dict[str, Any]:
     """Return the last status that this very run wrote; empty where another has followed."""
-    status = read_status(workspace.root / record.status_file) if record.status_file else None
+    try:
+        status = read_status(workspace.root / record.status_file) if record.status_file else None
+    except Corrupted:
+        return {}  # a live run writes it anew within a second
     return status if status is not None and status.get("run_id") == record.run_id else {}
 
 
@@ -151,7 +203,7 @@ def _out_of_time(
 ) -> WaitTimeout:
     waited = Waited(met=False, until=condition.text, record=record, status=status)
     return WaitTimeout(
-        f"{record.run_id} is {record.state}, not {condition.text}, after {timeout} s",
+        f"{record.run_id} is {record.state}, not {condition.text}, after {timeout:g} s",
         fix=f"wait longer, or ask: quant explain {record.run_id}",
         waited=waited.to_dict(),
     )
