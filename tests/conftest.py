@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,34 +13,13 @@ from _stages import STAGES
 
 from quant_registry.audit_reader import tail
 from quant_registry.registry import StageRegistry
-from quant_registry.runner import RunRequest, run_stage
+from quant_registry.request import RunRequest
+from quant_registry.runner import run_stage
 from quant_registry.workspace import Workspace
+from quant_sdk.testing import FakeClock
 
 _HERE = Path(__file__).parent
 PATIENCE = 30.0
-
-
-class FakeClock:
-    """A clock that moves only when it is told to, or waited on."""
-
-    def __init__(self) -> None:
-        self._now = datetime(2026, 2, 3, 10, tzinfo=UTC)
-        self._monotonic = 1000.0
-
-    def now(self) -> datetime:
-        self._now += timedelta(microseconds=1)  # no two instants are the same
-        return self._now
-
-    def monotonic(self) -> float:
-        return self._monotonic
-
-    def advance(self, seconds: float) -> None:
-        self._now += timedelta(seconds=seconds)
-        self._monotonic += seconds
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        self.advance(seconds)
-        return event.is_set()
 
 
 class Background:

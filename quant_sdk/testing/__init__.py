@@ -1,0 +1,55 @@
+"""For tests of stages: a runner on a temporary workspace, a clock to turn, points to break a run.
+
+Under pytest the fixtures `stage_runner` and `fault_points` are there by themselves::
+
+    def test_it_works(stage_runner):
+        record = stage_runner(STAGES).run("team.refresh")
+        assert record.state == "succeeded"
+
+Importing this package loads neither pytest nor a data library; names resolve on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quant_sdk.testing.clock import FakeClock
+    from quant_sdk.testing.faults import POINTS, FaultPoints, Gate, fault_points
+    from quant_sdk.testing.live import BackgroundRun
+    from quant_sdk.testing.runner import StageRunner, stage_runner, workspace_stages
+
+_HOMES = {
+    "POINTS": "faults",
+    "BackgroundRun": "live",
+    "FakeClock": "clock",
+    "FaultPoints": "faults",
+    "Gate": "faults",
+    "StageRunner": "runner",
+    "fault_points": "faults",
+    "stage_runner": "runner",
+    "workspace_stages": "runner",
+}
+
+__all__ = [
+    "POINTS",
+    "BackgroundRun",
+    "FakeClock",
+    "FaultPoints",
+    "Gate",
+    "StageRunner",
+    "fault_points",
+    "stage_runner",
+    "workspace_stages",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
