@@ -9,7 +9,7 @@ import polars as pl
 
 from quant_sdk.lakehouse.fingerprint import fingerprint
 from quant_sdk.lakehouse.ledger import Entry
-from quant_sdk.lakehouse.table import BARS
+from quant_sdk.lakehouse.specs import BARS
 from quant_sdk.lakehouse.timeframe import Timeframe
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from quant_sdk.lakehouse.calendars import Calendar, calendar_for
 from quant_sdk.lakehouse.coverage import SeriesCoverage, coverage
 from quant_sdk.lakehouse.fingerprint import combine, fingerprint
 from quant_sdk.lakehouse.ledger import Ledger
+from quant_sdk.lakehouse.specs import TABLES, UTC_MICROS
 from quant_sdk.lakehouse.symbols import check_symbol
-from quant_sdk.lakehouse.table import TABLES, UTC_MICROS, Table
+from quant_sdk.lakehouse.table import Table
 from quant_sdk.lakehouse.timeframe import Timeframe
 
 if TYPE_CHECKING:

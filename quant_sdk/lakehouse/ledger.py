@@ -18,7 +18,8 @@ import orjson
 import polars as pl
 
 from quant_registry.files import make_folder, sync_folder, write_all
-from quant_sdk.lakehouse.table import METADATA_KEY, UTC_MICROS
+from quant_sdk.lakehouse.specs import UTC_MICROS
+from quant_sdk.lakehouse.table import METADATA_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

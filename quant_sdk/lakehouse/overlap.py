@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from quant_sdk.lakehouse.table import BARS
+from quant_sdk.lakehouse.specs import BARS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,8 @@ from quant_sdk.lakehouse.batch import entries_of, frame_of
 from quant_sdk.lakehouse.durability import mend
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.overlap import KEY, resolve
-from quant_sdk.lakehouse.table import BARS, CORRECTIONS, QUARANTINE, Table
+from quant_sdk.lakehouse.specs import BARS, CORRECTIONS, QUARANTINE
+from quant_sdk.lakehouse.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
@@ -14,13 +13,13 @@ from deltalake.schema import Field, PrimitiveType, Schema
 
 from quant_registry.errors import Conflict, Corrupted, InvalidInput, OwnershipLost, disk_full
 from quant_sdk.lakehouse.durability import sync_commit
+from quant_sdk.lakehouse.specs import UTC_MICROS, TableSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from quant_registry.run import Commit
 
-UTC_MICROS: Final = pl.Datetime("us", "UTC")
 METADATA_KEY: Final = "quant"
 """The key of our JSON in a commit's metadata: batch id, run id, epoch, ledger entries."""
 
@@ -42,87 +41,6 @@ _CONFIGURATION: Final = {
 _WRITER: Final = WriterProperties(
     compression="ZSTD", compression_level=3, max_row_group_size=128 * 1024
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableSpec:
-    """A table's name, columns with dtypes, which may be null, and its partitions."""
-
-    name: str
-    columns: dict[str, Any]
-    nullable: frozenset[str]
-    partition_by: tuple[str, ...]
-
-    @property
-    def empty(self) -> pl.DataFrame:
-        """A frame of the table's columns without rows."""
-        return pl.DataFrame(schema=self.columns)
-
-
-BARS: Final = TableSpec(
-    name="bars",
-    columns={
-        "symbol": pl.String,
-        "timeframe": pl.String,
-        "bucket": pl.String,
-        "ts": UTC_MICROS,
-        "open": pl.Float64,
-        "high": pl.Float64,
-        "low": pl.Float64,
-        "close": pl.Float64,
-        "volume": pl.Float64,
-        "source": pl.String,
-    },
-    nullable=frozenset({"volume"}),
-    partition_by=("timeframe", "bucket"),
-)
-"""Bars by opening time (`ts`, UTC); `bucket` is the year for ``1d`` and longer, else the month."""
-
-_RAW: Final = dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64)
-
-QUARANTINE: Final = TableSpec(
-    name="quarantine",
-    columns={
-        "symbol": pl.String,
-        "timeframe": pl.String,
-        "ts": UTC_MICROS,
-        **_RAW,
-        "rule": pl.String,
-        "reason": pl.String,
-        "source": pl.String,
-        "source_sha256": pl.String,
-        "row": pl.Int64,
-        "run_id": pl.String,
-        "batch_id": pl.String,
-        "quarantined_at": UTC_MICROS,
-    },
-    nullable=frozenset({"ts", "row", *_RAW}),
-    partition_by=(),
-)
-"""Rows refused, as they were read, with rule and reason; keyed by series, source, sha256, row, ts,
-and rule."""
-
-CORRECTIONS: Final = TableSpec(
-    name="corrections",
-    columns={
-        "symbol": pl.String,
-        "timeframe": pl.String,
-        "ts": UTC_MICROS,
-        **{f"old_{name}": dtype for name, dtype in _RAW.items()},
-        **{f"new_{name}": dtype for name, dtype in _RAW.items()},
-        "old_source": pl.String,
-        "source": pl.String,
-        "source_sha256": pl.String,
-        "run_id": pl.String,
-        "batch_id": pl.String,
-        "corrected_at": UTC_MICROS,
-    },
-    nullable=frozenset({"old_volume", "new_volume"}),
-    partition_by=(),
-)
-"""Bars that changed: old and new values; keyed by series, ts, source, sha256 and corrected_at."""
-
-TABLES: Final = {spec.name: spec for spec in (BARS, QUARANTINE, CORRECTIONS)}
 
 
 class Table:

@@ -15,7 +15,8 @@ from quant_sdk.lakehouse.fingerprint import combine, fingerprint
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.parity import parity
 from quant_sdk.lakehouse.publish import Publisher
-from quant_sdk.lakehouse.table import BARS, CORRECTIONS, QUARANTINE, Table
+from quant_sdk.lakehouse.specs import BARS, CORRECTIONS, QUARANTINE
+from quant_sdk.lakehouse.table import Table
 from quant_sdk.lakehouse.timeframe import Timeframe
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from quant_sdk.errors import SourceUnreadable
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.publish import Publisher
-from quant_sdk.lakehouse.table import BARS, QUARANTINE, Table
+from quant_sdk.lakehouse.specs import BARS, QUARANTINE
+from quant_sdk.lakehouse.table import Table
 from quant_stages.migration.batches import batches
 from quant_stages.migration.load import Loader
 from quant_stages.migration.state import Failure

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from quant_sdk.lakehouse.snapshot import create_snapshot, find_snapshot
-from quant_sdk.lakehouse.table import TABLES, Table
+from quant_sdk.lakehouse.specs import TABLES
+from quant_sdk.lakehouse.table import Table
 from quant_stages.migration.params import MigrationResult, RowCounts, SourceCounts
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from quant_sdk.errors import ParityFailed, SourceUnreadable
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.parity import parity
-from quant_sdk.lakehouse.table import BARS, QUARANTINE, Table
+from quant_sdk.lakehouse.specs import BARS, QUARANTINE
+from quant_sdk.lakehouse.table import Table
 from quant_stages.migration.state import Failure
 
 if TYPE_CHECKING:
