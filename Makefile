@@ -6,11 +6,13 @@ STAGE := ops.migration.dataops_v2
 # Tried after $(PYTHON), if that is given; the first one at 3.11 or newer is used.
 PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSPECTOR_VERSION := 2.12.0
+INSPECTOR := .cache/inspector/node_modules/.bin/mcp-inspector
 # Extra arguments: make migrate ARGS="--dry-run", make test ARGS="-k lock"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help migrate test lint types bench chaos demo wheel smoke clean-slate
+.PHONY: help migrate test lint types bench chaos demo skill wheel smoke inspector clean-slate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,11 +39,20 @@ chaos: $(VENV)/.dev ## Run the long versions of the tests that kill, tear and st
 demo: $(VENV)/.dev ## Regenerate the synthetic inputs under data/demo
 	$(BIN)/python scripts/make_demo.py
 
+skill: $(VENV)/.dev ## Write SKILL.md from the docs, the tools and the commands
+	$(BIN)/python -P scripts/make_skill.py
+
 wheel: $(VENV)/.dev ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
 smoke: $(VENV)/.dev ## Build the wheel, install it elsewhere and run the main job from it
 	$(BIN)/python scripts/smoke_wheel.py
+
+inspector: $(INSPECTOR) ## Install MCP Inspector's command line into .cache (npm)
+
+$(INSPECTOR):
+	npm install --prefix .cache/inspector --no-audit --no-fund --ignore-scripts \
+	    @modelcontextprotocol/inspector@$(INSPECTOR_VERSION)
 
 clean-slate: $(VENV)/.run ## Wipe the lakehouse (refused beside a live run)
 	$(BIN)/quant lakehouse wipe --yes

@@ -1,6 +1,6 @@
 """Run the benchmarks and write their table to docs/benchmarks.md.
 
-``python benchmarks/run.py [start runtime migration]``; exit 1 where a target is missed.
+``python benchmarks/run.py [NAME …]``, names as in `NAMES`; exit 1 where a target is missed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("start", "runtime", "migration")
+NAMES = ("start", "runtime", "control", "agents", "migration")
 HEADER = ("what", "measured", "beside", "ratio", "target", "")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 LIBRARIES = ("polars", "deltalake", "pyarrow", "pydantic", "click", "filelock")

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
         free_bytes,
     )
     from quant_registry.errors import QuantError
+    from quant_registry.owner import Owner, liveness
     from quant_registry.params import params_schema
-    from quant_registry.record import RunRecord, records
+    from quant_registry.record import RunRecord, records, run_ids
     from quant_registry.registry import StageRegistry
     from quant_registry.run import Commit, Run
     from quant_registry.schemas import read_schema, schema_names
@@ -38,6 +39,7 @@ _HOMES = {
     "CheckStatus": "quant_registry.checks",
     "Commit": "quant_registry.run",
     "Effects": "quant_registry.spec",
+    "Owner": "quant_registry.owner",
     "Plan": "quant_registry.checks",
     "QuantError": "quant_registry.errors",
     "QuantSDK": "quant_sdk.sdk",
@@ -48,11 +50,13 @@ _HOMES = {
     "Validation": "quant_registry.validate",
     "Workspace": "quant_registry.workspace",
     "free_bytes": "quant_registry.checks",
+    "liveness": "quant_registry.owner",
     "next_actions": "quant_registry.status",
     "params_schema": "quant_registry.params",
     "read_schema": "quant_registry.schemas",
     "read_status": "quant_registry.status",
     "records": "quant_registry.record",
+    "run_ids": "quant_registry.record",
     "schema_names": "quant_registry.schemas",
     "tail": "quant_registry.audit_reader",
     "verify_chain": "quant_registry.audit_reader",
@@ -65,6 +69,7 @@ __all__ = [
     "CheckStatus",
     "Commit",
     "Effects",
+    "Owner",
     "Plan",
     "QuantError",
     "QuantSDK",
@@ -75,11 +80,13 @@ __all__ = [
     "Validation",
     "Workspace",
     "free_bytes",
+    "liveness",
     "next_actions",
     "params_schema",
     "read_schema",
     "read_status",
     "records",
+    "run_ids",
     "schema_names",
     "tail",
     "verify_chain",

@@ -231,16 +231,9 @@ class QuantSDK:
         Raises:
             UnknownRun: `scope` names neither.
         """
-        from quant_registry.record import read_record, records
-        from quant_registry.steering import live_runs
+        from quant_sdk._standing import standing
 
-        if scope is None:
-            runs = live_runs(self.workspace)
-        elif scope in self.registry:
-            runs = list(records(self.workspace, scope, limit=1))
-        else:
-            runs = [read_record(self.workspace, scope)]
-        return [_since(self._status_of(run), since_seq) for run in runs]
+        return standing(self.workspace, self.registry, scope, since_seq)
 
     @on_class_or_instance
     def explain(self, run_id: str) -> Explanation:
@@ -360,29 +353,6 @@ class QuantSDK:
             lasts=lasts,
         )
 
-    def _status_of(self, run: RunRecord) -> dict[str, Any]:
-        from quant_registry.errors import Corrupted
-        from quant_registry.status import read_status
-
-        broken = None
-        if run.stage_id in self.registry:
-            spec = self.registry[run.stage_id]
-            try:
-                status = read_status(self.workspace.status_file(spec, run.run_id))
-            except Corrupted as error:
-                broken = error.to_dict()
-            else:
-                if status is not None and status["run_id"] == run.run_id:
-                    return status
-        return {
-            "run_id": run.run_id,
-            "stage_id": run.stage_id,
-            "state": run.state,
-            "lock_id": run.lock_id,
-            "owner": run.owner,
-            "error": run.error or broken,
-        }
-
 
 def _is_end(event: dict[str, Any]) -> bool:
     return str(event.get("event")) in {
@@ -391,12 +361,6 @@ def _is_end(event: dict[str, Any]) -> bool:
         "run_cancelled",
         "run_abandoned",
     }
-
-
-def _since(status: dict[str, Any], seq: int | None) -> dict[str, Any]:
-    if seq is None or status.get("seq") != seq:
-        return status
-    return {"run_id": status["run_id"], "seq": seq, "unchanged": True}
 
 
 def _user() -> str:

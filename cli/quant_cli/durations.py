@@ -19,7 +19,19 @@ def duration(_: Context, __: Parameter, value: str | None) -> timedelta | None:
     """Return the duration that an option's value names; an option's callback."""
     if value is None:
         return None
-    match = _WRITTEN.fullmatch(value)
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def parse(text: str) -> timedelta:
+    """Return the duration that `text` names.
+
+    Raises:
+        ValueError: it names none.
+    """
+    match = _WRITTEN.fullmatch(text)
     if match is None:
-        raise click.BadParameter(f"{value!r} is no duration; write 45s, 30m, 2h or 1d")
+        raise ValueError(f"{text!r} is no duration; write 45s, 30m, 2h or 1d")
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])

@@ -27,15 +27,22 @@ _HOME = "quant_cli.commands"
 COMMANDS = {
     "stage": (f"{_HOME}.stage:stage", "List, describe, validate and run stages."),
     "run": (f"{_HOME}.run:run", "List, show and follow runs."),
+    "wait": (f"{_HOME}.wait:wait", "Wait until a run is where it should be."),
+    "explain": (f"{_HOME}.explain:explain", "Say why a run is not moving, and what helps."),
+    "watch": (f"{_HOME}.watch:watch", "Watch all runs live, and steer them with keys."),
     "status": (f"{_HOME}.status:status", "Show what is live, or where a stage or run stands."),
     "pause": (f"{_HOME}.steering:pause", "Ask runs to stop at their next safe point."),
     "resume": (f"{_HOME}.steering:resume", "Let paused runs go on."),
     "cancel": (f"{_HOME}.steering:cancel", "End live runs at their next safe point."),
-    "lock": (f"{_HOME}.lock:lock", "Show who holds the stages' locks."),
+    "lock": (f"{_HOME}.lock:lock", "Show who holds the stages' locks, or recover one."),
+    "audit": (f"{_HOME}.audit:audit", "Follow and verify the audit log."),
+    "doctor": (f"{_HOME}.doctor:doctor", "Examine the workspace, and say what to do."),
     "schema": (f"{_HOME}.schema:schema", "Show the JSON Schemas of the files."),
     "lakehouse": (f"{_HOME}.lakehouse:lakehouse", "Read the tables, or wipe them."),
     "quarantine": (f"{_HOME}.quarantine:quarantine", "See the rows that were refused."),
+    "migrate": (f"{_HOME}.migrate:migrate", "Begin to move a legacy folder."),
     "snapshot": (f"{_HOME}.snapshot:snapshot", "List and verify snapshots."),
+    "mcp": (f"{_HOME}.mcp:mcp", "Serve the stages to agents over the Model Context Protocol."),
 }
 
 
@@ -108,7 +115,9 @@ def _described(error: Exception) -> dict[str, Any]:
     from quant_sdk import QuantError
 
     if isinstance(error, QuantError):
-        return {**error.to_dict(), "exit_code": error.exit_code}
+        # Whoever waited in vain gets the handle, to wait on with.
+        waited = {"waited": error.waited} if hasattr(error, "waited") else {}
+        return {**error.to_dict(), "exit_code": error.exit_code, **waited}
     return _error(
         "internal",
         f"{type(error).__name__}: {error}",

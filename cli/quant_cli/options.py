@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from click.core import ParameterSource
 
 # Names that every stage command has already; a field of that name gets a prefix.
-_TAKEN = frozenset({"help", "workspace", "json", "actor", "dry-run", "fresh", "lock-id"})
+_TAKEN = frozenset(
+    {"help", "workspace", "json", "actor", "dry-run", "fresh", "lock-id", "detach"}
+    | {"idempotency-key", "plan-hash"}
+)
 _PLAIN: Mapping[str, click.ParamType[Any]] = {
     "integer": click.INT,
     "number": click.FLOAT,

@@ -70,6 +70,10 @@ class Output:
         if not self.json:
             _say(text)
 
+    def warn(self, text: str) -> None:
+        """Tell whoever reads stderr, people and programs alike."""
+        _say(printable(text))
+
     def fail(self, error: Mapping[str, Any]) -> None:
         """Give an error: ``{code, message, fix, retryable, exit_code}``."""
         if self.json and not self.answered:

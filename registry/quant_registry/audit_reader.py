@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,13 @@ from .audit import GENESIS, Head
 from .errors import InvalidInput
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-# An event is seen at most this late; a poll costs one fstat.
-POLL_SECONDS = 0.02
+# An event is seen at most this late. A poll costs one stat, so that fifty observers on a small
+# machine leave it to the run.
+POLL_SECONDS = 0.03
 _CHUNK = 1 << 20
 
 
@@ -75,7 +77,6 @@ def tail(  # noqa: PLR0913 - each is a filter an observer needs
     """
     if since_seq is not None and run_id is None:
         raise InvalidInput("since_seq counts within one run", fix="name the run with run_id")
-    stop = stop or threading.Event()
     for line in _lines(path, follow=follow, stop=stop, wanted=run_id, over=over):
         event = _parse(line)
         if (
@@ -103,7 +104,7 @@ def verify_chain(
     """
     heads = heads or {}
     chains: dict[str, _Chain] = {}
-    for line in _lines(path, follow=False, stop=threading.Event(), wanted=run_id):
+    for line in _lines(path, follow=False, stop=None, wanted=run_id):
         event = _parse(line)
         name = event.get("run_id") if event else None
         if event is not None and isinstance(name, str) and run_id in {None, name}:
@@ -182,7 +183,7 @@ def _lines(
     path: Path,
     *,
     follow: bool,
-    stop: threading.Event,
+    stop: threading.Event | None,
     wanted: str | None,
     over: Callable[[], bool] | None = None,
 ) -> Iterator[bytes]:
@@ -198,17 +199,16 @@ def _matching(lines: Iterable[bytes], needle: bytes | None) -> Iterator[bytes]:
 
 
 def _whole_lines(
-    path: Path, *, follow: bool, stop: threading.Event, over: Callable[[], bool] | None
+    path: Path, *, follow: bool, stop: threading.Event | None, over: Callable[[], bool] | None
 ) -> Iterator[bytes]:
     """Yield blocks that end at a line's end; reopen where the file was replaced or cut."""
+    name = os.fspath(path)
+    descriptor, inode = _open(name)
     rest = b""
     offset = 0
-    descriptor = -1
     last_look = False
     try:
-        while not stop.is_set():
-            if descriptor < 0:
-                descriptor, offset, rest = _open(path), 0, b""
+        while stop is None or not stop.is_set():
             chunk = os.pread(descriptor, _CHUNK, offset) if descriptor >= 0 else b""
             if chunk:
                 offset += len(chunk)
@@ -218,30 +218,51 @@ def _whole_lines(
                 continue
             if not follow or last_look:
                 return
-            if descriptor >= 0 and _was_replaced(path, descriptor, offset):
-                os.close(descriptor)
-                descriptor = -1
             # What was written just before the end is still to be read.
-            last_look = over is not None and over()
-            if not last_look:
-                stop.wait(POLL_SECONDS)
+            last_look = _await_change(name, (inode, offset), stop, over)
+            found, size = _identity(name)
+            if found != inode or size < offset:
+                if descriptor >= 0:
+                    os.close(descriptor)
+                descriptor, inode = _open(name)
+                rest, offset = b"", 0
     finally:
         if descriptor >= 0:
             os.close(descriptor)
 
 
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return -1
+def _await_change(
+    name: str,
+    seen: tuple[int, int],
+    stop: threading.Event | None,
+    over: Callable[[], bool] | None,
+) -> bool:
+    """Wait while the file is as it was seen; tell whether that is over."""
+    while True:
+        # First, because a log in which others write changes all the time.
+        if over is not None and over():
+            return True
+        if _identity(name) != seen:
+            return False
+        if stop is None:
+            time.sleep(POLL_SECONDS)  # at half the cost of an event that nobody can set
+        elif stop.wait(POLL_SECONDS):
+            return False
 
 
-def _was_replaced(path: Path, descriptor: int, offset: int) -> bool:
-    state = os.fstat(descriptor)
-    if state.st_size < offset or not state.st_nlink:
-        return True
+def _identity(name: str) -> tuple[int, int]:
+    """Return inode and size; an inode is not given to another file while we hold it open."""
     try:
-        return path.stat().st_ino != state.st_ino
+        state = os.stat(name)  # noqa: PTH116 - asked by every observer, many times a second
     except FileNotFoundError:
-        return True
+        return 0, 0
+    return state.st_ino, state.st_size
+
+
+def _open(name: str) -> tuple[int, int]:
+    """Return a descriptor and its inode; -1 and 0 where there is no file."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1, 0
+    return descriptor, os.fstat(descriptor).st_ino

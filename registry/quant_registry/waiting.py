@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from .errors import Corrupted, InvalidInput, WaitTimeout
+from .lock import view_lock
 from .owner import Owner, liveness
 from .record import RunRecord, RunState, find_record, read_record
 from .status import PHASES, read_status
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.025
 # Whether the process lives is asked less often.
 _LIVENESS_LOOKS = 20
+# A run lets go of its lock within milliseconds of its terminal record.
+_RELEASE_SECONDS = 1.0
+_RELEASE_POLL_SECONDS = 0.002
 _FIX = "use terminal, paused, state=NAME, phase=NAME or percent>=N"
 _COMPARED = re.compile(r"(state|phase)=([a-z_]+)|percent>=(\d+(?:\.\d+)?)")
 
@@ -132,6 +136,8 @@ def wait_for(  # noqa: PLR0913 - clock and stop are seams
         record = read_record(workspace, run_id)
         status = own_status(workspace, record)
         if condition.holds(record, status):
+            if record.is_terminal:
+                _await_release(workspace, record, clock)
             return Waited(met=True, until=condition.text, record=record, status=status)
         if record.is_terminal:
             evidence = f"the run ended {record.state}"
@@ -145,6 +151,20 @@ def wait_for(  # noqa: PLR0913 - clock and stop are seams
         looks += 1
         if clock.wait(stop, POLL_SECONDS):
             return _not_met(condition, record, status, "the wait was stopped")
+
+
+def _await_release(workspace: Workspace, record: RunRecord, clock: Clock) -> None:
+    """Wait until an ended run has let go of its lock, a moment after its terminal record.
+
+    Whoever waited for the end may start the stage again at once.
+    """
+    never = threading.Event()
+    deadline = clock.monotonic() + _RELEASE_SECONDS
+    while record.epoch and clock.monotonic() < deadline:
+        view = view_lock(workspace, record.stage_id)
+        if view.state != "alive" or view.run_id != record.run_id:
+            return
+        clock.wait(never, _RELEASE_POLL_SECONDS)
 
 
 class End:

@@ -13,8 +13,8 @@ _ROOT = Path(__file__).parents[2]
 _ROOMS = {
     "quant_registry": (_ROOT / "registry" / "quant_registry", set()),
     "quant_sdk": (_ROOT / "quant_sdk", {"quant_registry"}),
-    "quant_stages": (_ROOT / "stages" / "quant_stages", {"quant_registry", "quant_sdk"}),
-    "quant_cli": (_ROOT / "cli" / "quant_cli", {"quant_registry", "quant_sdk"}),
+    "quant_stages": (_ROOT / "stages" / "quant_stages", {"quant_sdk"}),
+    "quant_cli": (_ROOT / "cli" / "quant_cli", {"quant_sdk"}),
 }
 _HEAVY = {"polars", "pyarrow", "deltalake", "httpx", "ccxt", "pydantic", "pandas", "numpy"}
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from quant_cli import documents
 from quant_cli.output import cell, facts, listing, table
 from quant_cli.session import Leaf, Session, pass_session
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from quant_sdk.lakehouse.coverage import SeriesCoverage
 
-BARS = 100
 SERIES = 500
 GAPS = 20
 
@@ -42,7 +42,11 @@ def _tables_text(document: dict[str, Any]) -> Iterator[str]:
 @click.option("--start", metavar="TIME", help="First opening time, inclusive, UTC.")
 @click.option("--end", metavar="TIME", help="Exclusive: [start, end).")
 @click.option(
-    "--limit", type=click.IntRange(1), default=BARS, show_default=True, help="Bars at most."
+    "--limit",
+    type=click.IntRange(1),
+    default=documents.BARS,
+    show_default=True,
+    help="Bars at most.",
 )
 @pass_session
 def show_bars(  # noqa: PLR0913 - an option each
@@ -55,16 +59,7 @@ def show_bars(  # noqa: PLR0913 - an option each
     limit: int,
 ) -> None:
     """Show the bars of a series in time order; next_cursor is the --start of the next page."""
-    frame = session.sdk.bars(symbol, timeframe, start, end)
-    more = frame.height > limit
-    document = {
-        "symbol": symbol,
-        "timeframe": timeframe,
-        "rows": frame.height,
-        "bars": frame.head(limit).to_dicts(),
-        "truncated": more,
-        "next_cursor": frame["ts"][limit] if more else None,
-    }
+    document = documents.bars(session.sdk, symbol, timeframe, start, end, limit)
     session.output.emit(document, _bars_text)
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from quant_cli import documents
+from quant_cli.commands.scaffold import new_stage
 from quant_cli.lazy import StageGroup
-from quant_cli.output import cell, facts, listing, printable, table
+from quant_cli.output import cell, facts, printable, table
 from quant_cli.session import Leaf, Session, actor_option, common_options, pass_session, session_of
 
 if TYPE_CHECKING:
@@ -32,15 +34,11 @@ def stage() -> None:
 @pass_session
 def list_stages(session: Session, category: str | None, tag: str | None) -> None:
     """List the stages that are declared, and the plugins that could not be imported."""
-    sdk = session.sdk
-    broken = [
-        {"origin": origin, **error.to_dict()} for origin, error in sdk.registry.broken.items()
-    ]
-    for plugin in broken:
+    document = documents.stages(session.sdk, category=category, tag=tag)
+    for plugin in document["broken"]:
         session.output.note(f"warning: {plugin['origin']}: {printable(str(plugin['message']))}")
         session.output.note(f"fix: {printable(str(plugin['fix']))}")
-    specs = [spec.to_dict() for spec in sdk.stages(category=category, tag=tag)]
-    session.output.emit({**listing("stages", specs), "broken": broken}, _stages_text)
+    session.output.emit(document, _stages_text)
 
 
 def _stages_text(document: dict[str, Any]) -> Iterator[str]:
@@ -84,6 +82,21 @@ def _build_run(spec: StageSpec) -> click.Command:
             help="Start over instead of continuing the last unfinished run.",
         ),
         click.Option(["--lock-id"], metavar="ID", help="Your own id for the stage's lock."),
+        click.Option(
+            ["--detach"],
+            is_flag=True,
+            help="Start it in a process of its own, and answer once it is recorded.",
+        ),
+        click.Option(
+            ["--idempotency-key"],
+            metavar="KEY",
+            help="The same key again attaches to the run, or returns or continues it.",
+        ),
+        click.Option(
+            ["--plan-hash"],
+            metavar="HASH",
+            help="Refuse to run where the plan is not this one, from stage validate, any more.",
+        ),
         actor_option(),
     ]
     return _stage_command(spec, f"{spec.title}.", _run, own)
@@ -129,6 +142,7 @@ def _validation_text(document: dict[str, Any]) -> Iterator[str]:
     for factor in document["factors"]:
         yield f"{factor['name']} {factor['value']} ({printable(factor['evidence'])})"
     yield f"success probability {document['success_probability']}"
+    yield f"plan hash {document['plan_hash']}"
     yield f"{document['stage_id']} {'can run' if document['ok'] else 'cannot run'}"
 
 
@@ -136,6 +150,12 @@ def _run(ctx: click.Context, spec: StageSpec, options: StageOptions) -> int:
     if ctx.params["dry_run"]:
         return _check(ctx, spec, options)
     session = session_of(ctx)
+    names = ("lock_id", "fresh", "idempotency_key", "plan_hash")
+    asked = {name: ctx.params[name] for name in names}
+    if ctx.params["detach"]:
+        record = session.sdk.run_stage(spec.id, options.given(ctx), detach=True, **asked)
+        session.output.emit(documents.outcome(record), _handle_text)
+        return 0
     stop = threading.Event()
     with ExitStack() as during:
         from quant_cli.signals import stop_on_signals
@@ -144,12 +164,11 @@ def _run(ctx: click.Context, spec: StageSpec, options: StageOptions) -> int:
         record = session.sdk.run_stage(
             spec.id,
             options.given(ctx),
-            lock_id=ctx.params["lock_id"],
-            fresh=ctx.params["fresh"],
             stop=stop,
             on_start=_announcer(session, spec, during),
+            **asked,
         )
-    session.output.emit(_outcome(record), _outcome_text)
+    session.output.emit(documents.outcome(record), _outcome_text)
     if record.error is not None and not session.output.json:
         session.output.fail(record.error)
     return record.exit_code
@@ -175,11 +194,10 @@ def _announcer(session: Session, spec: StageSpec, during: ExitStack) -> Callable
     return announce_and_follow
 
 
-def _outcome(record: RunRecord) -> dict[str, Any]:
-    from quant_sdk import next_actions
-
-    actions = next_actions(record.state, run_id=record.run_id, stage_id=record.stage_id, scope=None)
-    return {**record.to_dict(), "exit_code": record.exit_code, "next_actions": actions}
+def _handle_text(document: dict[str, Any]) -> Iterator[str]:
+    yield f"run {document['run_id']} {document['state']}"
+    for action in document["next_actions"]:
+        yield f"next: {cell(action, widest=None)}"
 
 
 def _outcome_text(document: dict[str, Any]) -> Iterator[str]:
@@ -189,6 +207,7 @@ def _outcome_text(document: dict[str, Any]) -> Iterator[str]:
     yield f"next: {cell(document['next_actions'][0], widest=None)}"
 
 
+stage.add_command(new_stage)
 stage.add_command(
     StageGroup(
         "validate",

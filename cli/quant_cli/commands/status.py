@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quant_cli.output import cell, listing
+from quant_cli import documents
+from quant_cli.output import cell
 from quant_cli.session import Leaf, Session, pass_session
 
 if TYPE_CHECKING:
@@ -15,16 +16,27 @@ if TYPE_CHECKING:
 
 @click.command(cls=Leaf)
 @click.argument("scope", metavar="[SCOPE]", required=False)
+@click.option(
+    "--since-seq",
+    type=int,
+    metavar="N",
+    help="Answer `unchanged` where SCOPE has told of nothing since this number.",
+)
 @pass_session
-def status(session: Session, scope: str | None) -> None:
+def status(session: Session, scope: str | None, since_seq: int | None) -> None:
     """Show every live run, or the last one of a stage, or a run: SCOPE is its id."""
-    session.output.emit(listing("runs", session.sdk.status(scope)), _status_text)
+    if since_seq is not None and scope is None:
+        raise click.UsageError("--since-seq counts within one run: name it as SCOPE")
+    session.output.emit(documents.statuses(session.sdk, scope, since_seq=since_seq), _status_text)
 
 
 def _status_text(document: dict[str, Any]) -> Iterator[str]:
     if not document["runs"]:
         yield "nothing is live"
     for run in document["runs"]:
+        if run.get("unchanged"):
+            yield f"{run['run_id']}  unchanged since {run['seq']}"
+            continue
         yield f"{run['run_id']}  {' '.join(_standing(run))}"
         if run.get("error"):
             yield f"  error: {cell(run['error']['message'], widest=None)}"
