@@ -73,10 +73,12 @@ def screen(quant, slow):
 
 def test_one_frame_is_for_pipes(quant, slow):
     quant("stage", "run", "demo.fail")
+    counted = re.compile(r"running +demo\.slow +count +\d+ done")
+    until(lambda: counted.search(quant("watch", "--once", COLUMNS="80").stdout))
     done = quant("watch", "--once", COLUMNS="80")
     assert done.returncode == 0
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
-    assert re.search(r"running +demo\.slow +count +\d+ done", done.stdout)
+    assert counted.search(done.stdout)
     assert re.search(r"failed +demo\.fail", done.stdout)
     assert "run_failed ValueError: boom" in done.stdout
     assert "\x1b" not in done.stdout
