@@ -344,7 +344,7 @@ class QuantSDK:
 
         return steer(
             self.workspace,
-            self.registry,
+            None if scope == ANY else self.registry,  # discovery costs a tenth of a cold pause
             action,
             scope=scope,
             reason=reason,

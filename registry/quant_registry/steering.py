@@ -13,7 +13,7 @@ from .errors import Corrupted, InvalidIdentifier, InvalidInput
 from .ids import check_label, check_run_id
 from .owner import Owner, liveness
 from .record import RunRecord, find_record, read_record, records
-from .status import read_status
+from .waiting import own_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ def live_runs(workspace: Workspace, stage_id: str | None = None) -> list[RunReco
 
 def steer(  # noqa: PLR0913 - a directive has these parts
     workspace: Workspace,
-    registry: StageRegistry,
+    registry: StageRegistry | None,
     action: Action,
     *,
     scope: str = ANY,
@@ -78,6 +78,8 @@ def steer(  # noqa: PLR0913 - a directive has these parts
     patience: float = 1.0,
 ) -> Answer:
     """Issue a directive and wait up to `patience` seconds for the runs concerned to hear it.
+
+    `registry` is asked whether `scope` is a stage; it may be None where the scope is ``*``.
 
     Raises:
         InvalidInput: the scope names no stage and no run, or a cancel or resume has a duration.
@@ -97,14 +99,14 @@ def steer(  # noqa: PLR0913 - a directive has these parts
         actor=check_label(actor, "actor"),
     )
     concerned = [run for run in live_runs(workspace) if _concerns(directive, run)]
-    before = {run.run_id: _state(workspace, registry, run)[0] for run in concerned}
+    before = {run.run_id: _state(workspace, run)[0] for run in concerned}
     control = ControlFile(workspace).change(
-        lambda old: _issue(_without_ended(workspace, registry, old), directive, concerned, now)
+        lambda old: _issue(_without_ended(workspace, old), directive, concerned, now)
     )
     deadline = clock.monotonic() + patience
     runs = []
     for run in concerned:
-        state, committing = _await(workspace, registry, run, control.digest, deadline, clock)
+        state, committing = _await(workspace, run, control.digest, deadline, clock)
         outcome = _outcome(action, before[run.run_id], state, committing=committing)
         runs.append({"run_id": run.run_id, "stage_id": run.stage_id, "outcome": outcome})
     return Answer(
@@ -115,8 +117,8 @@ def steer(  # noqa: PLR0913 - a directive has these parts
     )
 
 
-def _check_scope(workspace: Workspace, registry: StageRegistry, scope: str) -> None:
-    if scope == ANY or scope in registry:
+def _check_scope(workspace: Workspace, registry: StageRegistry | None, scope: str) -> None:
+    if scope == ANY or (registry is not None and scope in registry):
         return
     if not workspace.run_dir(check_run_id(scope)).is_dir():
         raise InvalidInput(
@@ -125,14 +127,10 @@ def _check_scope(workspace: Workspace, registry: StageRegistry, scope: str) -> N
         )
 
 
-def _without_ended(
-    workspace: Workspace, registry: StageRegistry, directives: Iterable[Directive]
-) -> list[Directive]:
+def _without_ended(workspace: Workspace, directives: Iterable[Directive]) -> list[Directive]:
     """Leave out directives for runs that have ended; the file would grow for ever."""
     return [
-        item
-        for item in directives
-        if item.scope == ANY or item.scope in registry or not _has_ended(workspace, item.scope)
+        item for item in directives if item.scope == ANY or not _has_ended(workspace, item.scope)
     ]
 
 
@@ -173,9 +171,8 @@ def _concerns(directive: Directive, run: RunRecord) -> bool:
     return _target(run).specificity(directive.scope) > 0
 
 
-def _await(  # noqa: PLR0913, PLR0917 - one call site
+def _await(
     workspace: Workspace,
-    registry: StageRegistry,
     run: RunRecord,
     digest: str,
     deadline: float,
@@ -184,18 +181,16 @@ def _await(  # noqa: PLR0913, PLR0917 - one call site
     """Return the run's state once it has heard the directive, or when patience ends."""
     never = threading.Event()
     while True:
-        state, heard, committing = _heard(workspace, registry, run, digest)
+        state, heard, committing = _heard(workspace, run, digest)
         if heard or clock.monotonic() >= deadline:
             return state, committing
         clock.wait(never, _POLL_SECONDS)
 
 
-def _heard(
-    workspace: Workspace, registry: StageRegistry, run: RunRecord, digest: str
-) -> tuple[str, bool, bool]:
+def _heard(workspace: Workspace, run: RunRecord, digest: str) -> tuple[str, bool, bool]:
     record = read_record(workspace, run.run_id)
-    status = _status(workspace, registry, run)
-    if record.is_terminal or status is None:
+    status = own_status(workspace, record)
+    if record.is_terminal or not status:
         return record.state, record.is_terminal, False
     control = status.get("control") or {}
     # A paused run hears of a resume before its body has woken.
@@ -204,19 +199,9 @@ def _heard(
     return status["state"], heard, bool(control.get("committing"))
 
 
-def _state(workspace: Workspace, registry: StageRegistry, run: RunRecord) -> tuple[str, bool]:
-    state, _, committing = _heard(workspace, registry, run, "")
+def _state(workspace: Workspace, run: RunRecord) -> tuple[str, bool]:
+    state, _, committing = _heard(workspace, run, "")
     return state, committing
-
-
-def _status(workspace: Workspace, registry: StageRegistry, run: RunRecord) -> dict[str, Any] | None:
-    if run.stage_id not in registry:
-        return None
-    try:
-        status = read_status(workspace.status_file(registry[run.stage_id], run.run_id))
-    except Corrupted:
-        return None  # a live run writes it anew; a pause must not fail for it
-    return status if status is not None and status.get("run_id") == run.run_id else None
 
 
 def _outcome(action: Action, before: str, state: str, *, committing: bool) -> str:
