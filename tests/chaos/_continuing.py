@@ -39,12 +39,15 @@ def start(workspace):
     )
 
 
-def await_record(workspace, process):
+def await_record(workspace, process, runs=1):
+    """Wait until so many runs are recorded; a process may also end before its run is."""
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        if QuantSDK(workspace).runs():
+    while time.monotonic() < deadline:
+        if len(QuantSDK(workspace).runs()) >= runs:
             return
-    raise AssertionError("the run was never recorded")
+        if process.poll() is not None:
+            break
+    assert len(QuantSDK(workspace).runs()) >= runs, "the run was never recorded"
 
 
 def published_sources(workspace):
