@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # An event is seen at most this late. A poll costs one stat, so that fifty observers on a small
 # machine leave it to the run.
-POLL_SECONDS = 0.04
+POLL_SECONDS = 0.03
 _CHUNK = 1 << 20
 
 
