@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from quant_registry.control_file import ControlFile
 from quant_registry.errors import Corrupted
 from quant_registry.record import RunRecord, read_record, records
 from quant_registry.status import read_status
 from quant_registry.steering import live_runs
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from quant_registry.registry import StageRegistry
     from quant_registry.workspace import Workspace
 
@@ -25,6 +28,17 @@ def standing(
     else:
         runs = [read_record(workspace, scope)]
     return [_since(_status_of(workspace, registry, run), since_seq) for run in runs]
+
+
+def standing_control(workspace: Workspace, now: datetime) -> dict[str, Any]:
+    """Return the pauses that stand, and why the control file cannot be read, if it cannot."""
+    control = ControlFile(workspace).read()
+    pauses = [
+        item.to_dict()
+        for item in control.directives
+        if item.action == "pause" and (item.expires_at is None or item.expires_at > now)
+    ]
+    return {"pauses": pauses, "error": control.error.to_dict() if control.error else None}
 
 
 def _status_of(workspace: Workspace, registry: StageRegistry, run: RunRecord) -> dict[str, Any]:

@@ -236,6 +236,18 @@ class QuantSDK:
         return standing(self.workspace, self.registry, scope, since_seq)
 
     @on_class_or_instance
+    def standing(self) -> dict[str, Any]:
+        """Return what control asks of runs, live or to come.
+
+        Returns:
+            ``pauses``, the directives that pause and have not expired, and ``error``: why the
+            control file cannot be read, so that the last good directives stand in, or None.
+        """
+        from quant_sdk._standing import standing_control
+
+        return standing_control(self.workspace, self.clock.now())
+
+    @on_class_or_instance
     def explain(self, run_id: str) -> Explanation:
         """Return in one sentence why a run is not moving, and the commands that help.
 

@@ -36,7 +36,7 @@ def statuses(
         from quant_sdk.errors import InvalidInput
 
         raise InvalidInput("since_seq counts within one run", fix="name the run with scope")
-    return listing("runs", sdk.status(scope, since_seq=since_seq))
+    return {**listing("runs", sdk.status(scope, since_seq=since_seq)), "control": sdk.standing()}
 
 
 def outcome(record: RunRecord) -> dict[str, Any]:

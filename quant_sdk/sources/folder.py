@@ -39,7 +39,7 @@ def discover(
     ``name_of`` raises `InvalidInput` for a name that is not of its layout.
     """
     _check(entry)
-    given = root / entry.path
+    given = _given(entry, root)
     for path in _listed(given):
         shown = _shown_id(path, entry, root)
         reason = _stray(path, given)
@@ -53,6 +53,12 @@ def discover(
             yield Unrecognised(path=shown, reason=error.message, fix=error.fix or _FIX_NAME)
         else:
             yield _source_file(path, shown, entry, named)
+
+
+def _given(entry: LegacyEntry, root: Path) -> Path:
+    """Return the path that an entry names; a folder yet to be made cannot be walked through."""
+    given = root / entry.path
+    return given if root.is_dir() else Path(os.path.normpath(given))
 
 
 def required(entry: LegacyEntry, *fields: str) -> None:

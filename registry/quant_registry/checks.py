@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import OutsideWorkspace
+from .errors import OutsideWorkspace, QuantError
 from .lock import view_lock
 
 if TYPE_CHECKING:
@@ -62,12 +62,14 @@ class Check:
         """Return what `look` sees; an exception in it is a failed check."""
         try:
             status, detail, fix = self.look(context)
+        except QuantError as error:
+            return CheckResult(name=self.name, status="failed", detail=error.message, fix=error.fix)
         except Exception as error:  # noqa: BLE001 - a check that crashes blocks, and says how
             return CheckResult(
                 name=self.name,
                 status="failed",
                 detail=f"the check itself crashed: {type(error).__name__}: {error}",
-                fix=getattr(error, "fix", "") or f"mend the check {self.name!r} of this stage",
+                fix=f"mend the check {self.name!r} of this stage",
             )
         return CheckResult(name=self.name, status=status, detail=detail, fix=fix)
 

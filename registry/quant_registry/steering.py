@@ -39,12 +39,16 @@ class Answer:
             none (a pause then still holds for later runs).
         runs: the outcome of each run: ``pausing``, ``paused``, ``already_paused``, ``committing``,
             ``resumed``, ``already_running``, ``still_paused``, ``cancelling``, ``cancelled``.
+        lifted: scopes of pauses that stood before and do not any more.
+        standing: scopes of pauses that stand now, for later runs too.
     """
 
     action: Action
     scope: str
     outcome: str
     runs: tuple[dict[str, str], ...]
+    lifted: tuple[str, ...] = ()
+    standing: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form answers carry."""
@@ -53,6 +57,8 @@ class Answer:
             "scope": self.scope,
             "outcome": self.outcome,
             "runs": list(self.runs),
+            "lifted": list(self.lifted),
+            "standing": list(self.standing),
         }
 
 
@@ -100,7 +106,9 @@ def steer(  # noqa: PLR0913 - a directive has these parts
     )
     concerned = [run for run in live_runs(workspace) if _concerns(directive, run)]
     before = {run.run_id: _state(workspace, run)[0] for run in concerned}
-    control = ControlFile(workspace).change(
+    file = ControlFile(workspace)
+    stood = _pauses(file.read().directives, now)
+    control = file.change(
         lambda old: _issue(_without_ended(workspace, old), directive, concerned, now)
     )
     deadline = clock.monotonic() + patience
@@ -114,7 +122,18 @@ def steer(  # noqa: PLR0913 - a directive has these parts
         scope=scope,
         outcome=_overall(run["outcome"] for run in runs),
         runs=tuple(runs),
+        lifted=tuple(sorted(stood - _pauses(control.directives, now))),
+        standing=tuple(sorted(_pauses(control.directives, now))),
     )
+
+
+def _pauses(directives: Iterable[Directive], now: datetime) -> set[str]:
+    """Return the scopes of the pauses that stand at `now`."""
+    return {
+        item.scope
+        for item in directives
+        if item.action == "pause" and (item.expires_at is None or item.expires_at > now)
+    }
 
 
 def _check_scope(workspace: Workspace, registry: StageRegistry | None, scope: str) -> None:

@@ -105,7 +105,7 @@ def validate_stage(  # noqa: PLR0913 - clock and environment are seams
         plan=plan,
         success_probability=_product(factors) if ok else 0.0,
         factors=factors,
-        plan_hash=hash_plan(context, plan),
+        plan_hash=hash_plan(context, plan) if ok else "",
         rehearsal=rehearsal(context) if rehearsal is not None else None,
     )
 

@@ -110,6 +110,9 @@ def _coverage_text(document: dict[str, Any]) -> Iterator[str]:
                 f"{series['symbol']} {series['timeframe']}: {gap['missing']} missing "
                 f"in [{cell(gap['start'])}, {cell(gap['end'])})"
             )
+        if series["gap_count"] > len(series["gaps"]):
+            more = series["gap_count"] - len(series["gaps"])
+            yield f"{series['symbol']} {series['timeframe']}: {more} more gaps: raise --gaps"
     if document["truncated"]:
         yield "more: raise --limit, or name a --symbol"
 

@@ -44,14 +44,21 @@ def list_runs(session: Session, stage_id: str | None, limit: int, cursor: str | 
 
 
 def _summary(record: dict[str, Any]) -> dict[str, Any]:
+    from quant_sdk import Owner, liveness
+
     names = ("run_id", "stage_id", "state", "actor", "created_at", "finished_at", "continues")
     error = record["error"] or {}
-    return {**{name: record[name] for name in names}, "error_code": error.get("code")}
+    over = record["finished_at"] is not None
+    process = None if over else liveness(Owner.from_dict(record["owner"]))[0]
+    summary = {name: record[name] for name in names}
+    return {**summary, "process": process, "error_code": error.get("code")}
 
 
 def _runs_text(document: dict[str, Any]) -> Iterator[str]:
     yield from table(
-        document["runs"], ("run_id", "state", "actor", "created_at", "error_code"), empty="no runs"
+        document["runs"],
+        ("run_id", "state", "process", "actor", "created_at", "error_code"),
+        empty="no runs",
     )
     if document["truncated"]:
         yield f"more: --cursor {document['next_cursor']}"

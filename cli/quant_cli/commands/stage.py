@@ -10,6 +10,7 @@ import click
 
 from quant_cli import documents
 from quant_cli.commands.scaffold import new_stage
+from quant_cli.commands.status import control_lines
 from quant_cli.lazy import StageGroup
 from quant_cli.output import cell, facts, printable, table
 from quant_cli.session import Leaf, Session, actor_option, common_options, pass_session, session_of
@@ -131,7 +132,10 @@ def _check(ctx: click.Context, spec: StageSpec, options: StageOptions) -> int:
 
 
 def _validation_text(document: dict[str, Any]) -> Iterator[str]:
-    yield from table(document["checks"], ("name", "status", "detail", "fix"))
+    for check in document["checks"]:
+        yield f"{check['name']}: {check['status']}: {printable(check['detail'])}"
+        if check["fix"] and check["status"] != "passed":
+            yield f"  fix: {printable(check['fix'])}"
     yield ""
     yield from facts(document["plan"])
     if document["rehearsal"] is not None:
@@ -180,6 +184,8 @@ def _announcer(session: Session, spec: StageSpec, during: ExitStack) -> Callable
     def announce(record: RunRecord) -> None:
         continues = f", continues {record.continues}" if record.continues else ""
         session.output.note(f"run {record.run_id}{continues}")
+        for line in control_lines(session.sdk.standing()):
+            session.output.note(line)
 
     if not session.output.live:
         return announce

@@ -31,6 +31,7 @@ def status(session: Session, scope: str | None, since_seq: int | None) -> None:
 
 
 def _status_text(document: dict[str, Any]) -> Iterator[str]:
+    yield from control_lines(document["control"])
     if not document["runs"]:
         yield "nothing is live"
     for run in document["runs"]:
@@ -42,6 +43,19 @@ def _status_text(document: dict[str, Any]) -> Iterator[str]:
             yield f"  error: {cell(run['error']['message'], widest=None)}"
         for action in run.get("next_actions") or ():
             yield f"  next: {cell(action, widest=None)}"
+
+
+def control_lines(control: dict[str, Any]) -> Iterator[str]:
+    """Yield what control asks of runs, live or to come, a line each."""
+    if control["error"]:
+        yield f"warning: {cell(control['error']['message'], widest=None)}"
+    for pause in control["pauses"]:
+        who = f" by {pause['actor']}" if pause["actor"] else ""
+        why = f" ({pause['reason']})" if pause["reason"] else ""
+        until = f" until {pause['expires_at']}" if pause["expires_at"] else ""
+        scope = "" if pause["scope"] == "*" else f" --scope {pause['scope']}"
+        told = f"a pause of {pause['scope']} stands{who}{why}{until}: quant resume{scope}"
+        yield cell(told, widest=None)
 
 
 def _standing(run: dict[str, Any]) -> Iterator[str]:

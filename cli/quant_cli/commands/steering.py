@@ -69,3 +69,8 @@ def _answer_text(document: dict[str, Any]) -> Iterator[str]:
     if not document["runs"]:
         standing = "; it holds for later runs" if document["action"] == "pause" else ""
         yield f"{document['outcome']}{standing}"
+    for scope in document["lifted"]:
+        yield f"the standing pause of {cell(scope)} is lifted"
+    if document["action"] == "resume":
+        for scope in document["standing"]:
+            yield f"a pause of {cell(scope)} still stands for other runs"

@@ -67,9 +67,11 @@ def _loop(
 def _steer(sdk: QuantSDK, wish: Wish) -> str:
     steer: Any = {"pause": sdk.pause, "resume": sdk.resume, "cancel": sdk.cancel}[wish.action]
     try:
-        return f"{wish.action} of {wish.run_id}: {steer(wish.run_id).outcome}"
+        answer = steer(wish.run_id)
     except (QuantError, OSError) as error:
         return f"{wish.action} failed: {error}"
+    wider = "; a pause of * still stands" if "*" in answer.standing else ""
+    return f"{wish.action} of {wish.run_id}: {answer.outcome}{wider}"
 
 
 def _text(lines: list[Line]) -> Text:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from quant_sdk import Check, free_bytes
 from quant_stages.migration.manifest import read_manifest
-from quant_stages.migration.plan import pending_bytes
+from quant_stages.migration.plan import discovered, pending_bytes
 from quant_stages.migration.profiles import audit_profiles, manifest_findings
 
 if TYPE_CHECKING:
@@ -34,6 +34,15 @@ def _manifest(context: CheckContext) -> Look:
     return "passed", f"profiles with legacy sources: {', '.join(working)}", ""
 
 
+def _sources(context: CheckContext) -> Look:
+    found = discovered(context)
+    if found.failures:
+        told = "; ".join(f"{item.source}: {item.error.message}" for item in found.failures[:5])
+        fixes = "; ".join(item.error.fix for item in found.failures[:5])
+        return "warning", f"{len(found.failures)} cannot be used: {told}", fixes
+    return "passed", f"{len(found.files)} files are named", ""
+
+
 def _disk(context: CheckContext) -> Look:
     needed, free = pending_bytes(context), free_bytes(context.workspace)
     detail = f"{needed} bytes to move, {free} bytes free"
@@ -52,6 +61,7 @@ def _api_limits(_: CheckContext) -> Look:
 
 CHECKS = (
     Check(name="manifest", look=_manifest),
+    Check(name="sources", look=_sources),
     Check(name="disk", look=_disk),
     Check(name="credentials", look=_credentials),
     Check(name="api_limits", look=_api_limits),

@@ -47,7 +47,8 @@ def apply(run: Run, state: Migration) -> Migration:
         _take_in(run, publisher, batch, totals)
     _restamp(run, publisher, totals.touched)
     failures = tuple(totals.failures)
-    report = run.write_report("ingest", _report(totals, len(files), len(pending)))
+    told = _report(totals, (*state.failures, *failures), len(files), len(pending))
+    report = run.write_report("ingest", told)
     return replace(
         state,
         entries=tuple(totals.entries),
@@ -167,10 +168,12 @@ def _describe(published: Published) -> dict[str, Any]:
     }
 
 
-def _report(totals: _Totals, files: int, pending: int) -> dict[str, Any]:
+def _report(
+    totals: _Totals, failures: Iterable[Failure], files: int, pending: int
+) -> dict[str, Any]:
     return {
         "files": files,
         "already_known": files - pending,
         "sources": [entry.to_dict() for entry in totals.entries],
-        "failures": [failure.to_dict() for failure in totals.failures],
+        "failures": [failure.to_dict() for failure in failures],
     }

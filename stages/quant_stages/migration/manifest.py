@@ -55,7 +55,7 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise InvalidManifest(
             f"the manifest {path} cannot be read: {error.strerror or error}",
-            fix="write one (see data/manifest.json of the project), or name it with --manifest",
+            fix="let quant write one: quant migrate init FOLDER; or name yours with --manifest",
         ) from error
     if len(content) > MAX_BYTES:
         raise InvalidManifest(

@@ -50,8 +50,17 @@ class RowCounts(BaseModel):
     quarantined: int
 
 
+class FailedSource(BaseModel):
+    """A source, or an entry that names none, which needs attention."""
+
+    source: str
+    code: str
+    message: str
+    fix: str
+
+
 class MigrationResult(BaseModel):
-    """What a migration did; paths are relative to the workspace."""
+    """What a migration did; paths are relative to the workspace, `failures` are the first 50."""
 
     message: str
     committed: bool
@@ -63,4 +72,5 @@ class MigrationResult(BaseModel):
     table_versions: dict[str, int]
     content_hash: str
     snapshot: str
+    failures: list[FailedSource]
     reports: dict[str, str]

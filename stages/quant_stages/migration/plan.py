@@ -79,6 +79,11 @@ def rehearse(context: CheckContext) -> dict[str, Any]:
     }
 
 
+def discovered(context: CheckContext) -> Discovered:
+    """Return the sources that the manifest names, and what of it names none."""
+    return _look(context).found
+
+
 def pending_bytes(context: CheckContext) -> int:
     """Return the size of the sources a run would read."""
     return sum(_size(file) for file in _look(context).pending)

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any
 from quant_sdk.lakehouse.snapshot import create_snapshot, find_snapshot
 from quant_sdk.lakehouse.specs import TABLES
 from quant_sdk.lakehouse.table import Table
-from quant_stages.migration.params import MigrationResult, RowCounts, SourceCounts
+from quant_stages.migration.params import (
+    FailedSource,
+    MigrationResult,
+    RowCounts,
+    SourceCounts,
+)
 
 if TYPE_CHECKING:
     from quant_sdk import Run
-    from quant_stages.migration.state import Migration
+    from quant_stages.migration.state import Failure, Migration
 
 NAME = "publish"
 PHASE = "verification"
+
+MOST_FAILURES = 50
 
 
 def apply(run: Run, state: Migration) -> Migration:
@@ -71,12 +78,20 @@ def _result(
         table_versions=versions,
         content_hash=state.content_hash,
         snapshot=snapshot,
+        failures=[_failed(failure) for failure in state.failures[:MOST_FAILURES]],
         reports=state.reports,
     )
 
 
+def _failed(failure: Failure) -> FailedSource:
+    error = failure.error
+    return FailedSource(
+        source=failure.source, code=error.code, message=error.message, fix=error.fix
+    )
+
+
 def _message(state: Migration, *, committed: bool, reused: bool) -> str:
-    failed = f"; {len(state.failures)} failed, see the reports" if state.failures else ""
+    failed = f"; {len(state.failures)} failed" if state.failures else ""
     if not committed:
         kept = "the snapshot stands" if reused else "a snapshot was made"
         return f"nothing to do: {state.unchanged} sources are unchanged, {kept}{failed}"
