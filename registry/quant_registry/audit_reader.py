@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 # An event is seen at most this late. A poll costs one stat, so that fifty observers on a small
 # machine leave it to the run.
 POLL_SECONDS = 0.03
-_CHUNK = 1 << 20
+# Small enough to come from the allocator: a follower asks for it at every change.
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
