@@ -136,7 +136,7 @@ def _look(workspace: Workspace, run_id: str, clock: Clock) -> Case:
         evidence=evidence,
         lock=view_lock(workspace, record.stage_id) if record.lock_id else None,
         control=ControlFile(workspace).read(),
-        events=[event for event in recent_events(workspace.audit) if event.get("run_id") == run_id],
+        events=_events(workspace, run_id),
         now=clock.now(),
     )
 

@@ -242,3 +242,15 @@ def test_recent_events_are_the_whole_ones_of_the_last_bytes(tmp_path):
     assert [event["seq"] for event in recent_events(log)] == list(range(100))
     assert [event["seq"] for event in recent_events(log, 60)][-2:] == [98, 99]
     assert len(recent_events(log, 60)) < 5
+
+
+def test_a_run_that_others_have_written_past_is_known_by_its_own_last_event(sdk):
+    quiet = sdk.run_stage("test.count")
+
+    def chatter(run, params):
+        for _ in range(2_000):
+            run.emit("chatter", status="success")
+
+    run_stage(sdk.workspace, stage_of(chatter), RunRequest())
+    assert all(event["run_id"] != quiet.run_id for event in recent_events(sdk.workspace.audit))
+    assert any("run_succeeded" in told for told in sdk.explain(quiet.run_id).evidence)
