@@ -1,122 +1,95 @@
-"""What a source of legacy bars is: an entry of the manifest, the files it names, their rows."""
+"""What a source of bars is that must be asked: a venue behind a network.
+
+Reading goes in three steps, each testable alone: `transform_query` puts a query into the venue's
+words, `extract` makes one request, `transform_data` turns the answer into bars. Paging, retries and
+rate limits are not the source's business: `quant_sdk.sources.fetch` does them for all.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-    from pathlib import Path
-
     import polars as pl
 
-_READ_FIELDS: Final = (
-    "layout",
-    "symbol",
-    "timeframe",
-    "timestamp_column",
-    "timestamp_unit",
-    "timezone",
-)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LegacyEntry:
-    """One entry of a profile's ``discovery.legacy``, as written: a file or a folder, and how."""
+class BarQuery:
+    """Bars of one series that are wanted.
 
-    path: str
-    layout: str
-    exchange: str | None = None
-    timeframe: str | None = None
-    timestamp_column: str | None = None
-    timestamp_unit: str | None = None
-    symbol: str | None = None
-    asset_type: str | None = None
-    calendar: str | None = None
-    timezone: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceFile:
-    """One file of bars of one series, and everything needed to read it.
-
-    ``id`` is its posix path as seen from the manifest's folder, ``symbol`` is checked
-    (``EXCHANGE:BASEQUOTE``), ``timeframe`` is a valid one (``5m``). ``timestamp_unit`` is ``s``,
-    ``ms``, ``us``, ``ns`` or None for timestamps that are no epochs; ``timezone`` is the IANA
-    zone of naive local times, or None.
+    Attributes:
+        symbol: ``EXCHANGE:BASEQUOTE``.
+        timeframe: such as ``1h``.
+        start: the first opening wanted, microseconds since the epoch, UTC.
+        end: exclusive; ``[start, end)``.
     """
 
-    id: str
-    path: Path
-    layout: str
     symbol: str
     timeframe: str
-    timestamp_column: str
-    timestamp_unit: str | None = None
-    asset_type: str | None = None
-    calendar: str | None = None
-    timezone: str | None = None
-
-    @property
-    def spec_digest(self) -> str:
-        """The sha256, in hex, of every field that changes what the bytes mean."""
-        spec = {name: getattr(self, name) for name in _READ_FIELDS}
-        return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Unrecognised:
-    """Something in an entry's folder that the layout cannot name; ``path`` is printable."""
+class Capabilities:
+    """What a source can do, declared.
 
-    path: str
-    reason: str
-    fix: str
+    Attributes:
+        page_size: bars in one answer at most.
+        since_inclusive: an answer to "since t" holds the bar that opens at t.
+        lookback: closed bars that are asked for again at each visit, so that the venue's
+            corrections are seen.
+        max_requests_per_second: what the venue allows.
+        timeframes: bar lengths it gives, in this project's words.
+    """
+
+    page_size: int
+    since_inclusive: bool
+    lookback: int
+    max_requests_per_second: float
+    timeframes: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Probe:
-    """What a file's head tells: columns as written, and rows where the format says."""
-
-    rows: int | None
-    columns: tuple[str, ...]
-
-
-class Source(Protocol):
-    """A legacy layout: finds its files, and reads them."""
+class BarSource(Protocol):
+    """A venue that gives bars; safe to use from several threads at once."""
 
     @property
-    def layout(self) -> str:
-        """The name the manifest uses."""
+    def id(self) -> str:
+        """What the column ``source`` says of its bars, such as ``ccxt:binance``."""
 
-    def discover(self, entry: LegacyEntry, root: Path) -> Iterator[SourceFile | Unrecognised]:
-        """Yield what ``entry`` names, sorted by file name; ``root`` is the manifest's folder.
+    @property
+    def venue(self) -> str:
+        """The exchange part of its symbols, such as ``BINANCE``."""
 
-        Hidden files are ignored; folders are not descended into.
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    def transform_query(self, query: BarQuery) -> dict[str, Any]:
+        """Return the request for the first page of `query`, in the venue's words; no network.
 
         Raises:
-            InvalidInput: the entry lacks a field that the layout needs, or has a wrong one.
-            SourceUnreadable: the path is missing or cannot be listed.
+            UnknownSymbol: the venue does not list it.
+            InvalidInput: the venue has no such timeframe.
         """
 
-    def probe(self, file: SourceFile) -> Probe:
-        """Look at the head of a file only.
+    def extract(self, request: dict[str, Any]) -> Any:
+        """Make one request; return the answer as it came.
 
         Raises:
-            SourceUnreadable: it is torn, empty or of unknown shape.
+            VenueBusy: too many requests; ``retry_after`` seconds where the venue says so.
+            SourceError: a failure that may pass: a connection, a 5xx, a torn body.
+            UnknownSymbol: the venue does not list the symbol any more.
+            SourceRefused: an answer that will not change: a denied credential, a bad request.
         """
 
-    def read(self, file: SourceFile, *, now: datetime) -> pl.DataFrame:
-        """Return every row in file order, nothing dropped.
+    def transform_data(self, answer: Any) -> pl.DataFrame:
+        """Return the bars of an answer, nothing dropped; no network.
 
-        Columns: ``row`` (UInt32, index in the file), ``ts`` (Datetime us UTC, nullable), ``open``,
-        ``high``, ``low``, ``close``, ``volume`` (Float64, nullable; volume null throughout if the
-        file has none). ``now`` (aware) bounds how late a timestamp is believed.
+        Columns: ``ts`` (Datetime us UTC, opening), ``open``, ``high``, ``low``, ``close``,
+        ``volume`` (Float64, nullable), in the answer's order.
 
         Raises:
-            SourceUnreadable: torn, empty, of unknown shape, or not in the declared unit or zone;
-                ``row`` is among its facts where one row shows it.
+            SourceError: the answer is not of the venue's form.
         """

@@ -24,11 +24,15 @@ QuantError                          1    internal
 │   └── LiveRun                     4    live_run (retryable)
 ├── OwnershipLost                   5    ownership_lost
 ├── SourceError                     6    source_error (retryable)
-│   └── SourceUnreadable            6    source_unreadable
+│   ├── SourceRefused               6    source_refused
+│   ├── SourceUnreadable            6    source_unreadable
+│   ├── UnknownSymbol               6    unknown_symbol
+│   └── VenueBusy                   6    venue_busy (retryable)
 ├── WaitTimeout                     7    wait_timeout (retryable)
 ├── ConformanceError                8    conformance_blocked
 ├── RunCancelled                  130    run_cancelled
 ├── Corrupted                       1    corrupted
+├── NetworkForbidden                1    network_forbidden
 ├── ParityFailed                    1    parity_failed
 └── RunFailed                       1    run_failed
 """
@@ -256,6 +260,32 @@ class SourceUnreadable(SourceError):
 
     code = "source_unreadable"
     retryable = False
+
+
+class SourceRefused(SourceError):
+    """A source answered, and will answer so again: a denied credential, a bad request."""
+
+    code = "source_refused"
+    retryable = False
+
+
+class UnknownSymbol(SourceError):
+    """A venue does not list the symbol, or does not any more."""
+
+    code = "unknown_symbol"
+    retryable = False
+
+
+class VenueBusy(SourceError):
+    """A venue asks for patience; `retry_after` is in seconds, None where it names no time."""
+
+    code = "venue_busy"
+
+
+class NetworkForbidden(QuantError):
+    """Something opened a connection in a run that promised to open none."""
+
+    code = "network_forbidden"
 
 
 class WaitTimeout(QuantError):

@@ -15,8 +15,8 @@ from _legacy import STAGE, START, bars, write_flat, write_manifest
 from quant_registry.errors import InvalidInput, SourceUnreadable
 from quant_sdk import QuantSDK
 from quant_sdk.lakehouse.snapshot import list_snapshots, verify_snapshot
-from quant_sdk.sources import SourceFile, packed, source_for
-from quant_stages.migration.manifest import read_manifest
+from quant_sdk.sources.legacy import SourceFile, packed, source_for
+from quant_stages.manifest.document import read_manifest
 
 FLAT = {"path": "old", "layout": "flat_v1"}
 CSV = {

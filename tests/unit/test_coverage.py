@@ -12,7 +12,7 @@ from quant_sdk.conformance import check_bars
 from quant_sdk.lakehouse.calendars import ALWAYS, FX
 from quant_sdk.lakehouse.coverage import coverage
 from quant_sdk.lakehouse.timeframe import Timeframe
-from quant_sdk.sources import LegacyEntry, source_for
+from quant_sdk.sources.legacy import LegacyEntry, source_for
 
 LEGACY = Path(__file__).parents[3] / "shared/data/legacy"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quant_sdk.errors import InvalidManifest
-from quant_stages.migration.manifest import Manifest, merge, read_manifest
-from quant_stages.migration.profiles import audit_profiles, manifest_findings
+from quant_stages.manifest.document import Manifest, merge, read_manifest
+from quant_stages.manifest.profiles import audit_profiles, manifest_findings
 
 LEGACY = {"path": ".", "layout": "flat_v1"}
 

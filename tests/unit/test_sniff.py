@@ -10,9 +10,9 @@ import pytest
 from _legacy import bars, write_flat
 
 from quant_registry.errors import Conflict, InvalidInput, InvalidManifest
-from quant_sdk.sources import _tree
-from quant_sdk.sources.manifest_draft import check_writable, draft_profile, write_profile
-from quant_sdk.sources.sniff import sniff
+from quant_sdk.sources.legacy import _tree
+from quant_sdk.sources.legacy.manifest_draft import check_writable, draft_profile, write_profile
+from quant_sdk.sources.legacy.sniff import sniff
 
 NOW = datetime(2026, 2, 3, tzinfo=UTC)
 START = datetime(2024, 3, 1, tzinfo=UTC)

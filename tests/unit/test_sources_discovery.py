@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quant_registry.errors import InvalidIdentifier, InvalidInput, SourceUnreadable, UnknownName
-from quant_sdk.sources import LAYOUTS, LegacyEntry, SourceFile, Unrecognised, source_for
+from quant_sdk.sources.legacy import LAYOUTS, LegacyEntry, SourceFile, Unrecognised, source_for
 
 
 def discovered(root, layout, names, folder="legacy", **fields):

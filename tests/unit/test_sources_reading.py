@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from quant_registry.errors import SourceUnreadable
-from quant_sdk.sources import SourceFile, packed, source_for
-from quant_sdk.sources.packed import read_all
+from quant_sdk.sources.legacy import SourceFile, packed, source_for
+from quant_sdk.sources.legacy.packed import read_all
 
 LEGACY = Path(__file__).parents[3] / "shared/data/legacy"
 NOW = datetime(2024, 6, 1, tzinfo=UTC)

@@ -104,7 +104,7 @@ def test_every_instant_lies_in_exactly_the_slot_that_holds_it(text, at):
 def test_light_modules_load_no_polars():
     code = (
         "import sys, quant_sdk.lakehouse.timeframe, quant_sdk.lakehouse.symbols, "
-        "quant_sdk.sources, quant_sdk.conformance; "
+        "quant_sdk.sources.legacy, quant_sdk.conformance; "
         "sys.exit(any(name in sys.modules for name in ('polars', 'pyarrow', 'deltalake')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

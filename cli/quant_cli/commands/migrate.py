@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from quant_sdk import QuantSDK
-    from quant_sdk.sources.sniff import Sniffed
+    from quant_sdk.sources.legacy.sniff import Sniffed
 
 STAGE = "ops.migration.dataops_v2"
 NOTHING = 3
@@ -69,7 +69,7 @@ def init(  # noqa: PLR0913 - an option each
 
     Exit code 3 where nothing can be read; then nothing is written.
     """
-    from quant_sdk.sources.manifest_draft import check_writable, draft_profile, write_profile
+    from quant_sdk.sources.legacy.manifest_draft import check_writable, draft_profile, write_profile
 
     sdk = session.sdk
     target = sdk.workspace.inside(Path(manifest))
@@ -98,8 +98,8 @@ def _by_pattern(exchanges: tuple[str, ...]) -> dict[str, str]:
 def _sniff(
     sdk: QuantSDK, path: Path, manifest: Path, exchanges: dict[str, str], timezone: str | None
 ) -> Sniffed:
-    from quant_sdk.sources.sniff import sniff
-    from quant_sdk.sources.times import check_zone
+    from quant_sdk.sources.legacy.sniff import sniff
+    from quant_sdk.sources.legacy.times import check_zone
 
     if timezone is not None:
         check_zone(timezone)

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quant_sdk.errors import SourceUnreadable
-from quant_stages.migration.manifest import read_manifest
-from quant_stages.migration.profiles import audit_profiles, manifest_findings
+from quant_stages.manifest.document import read_manifest
+from quant_stages.manifest.profiles import audit_profiles, manifest_findings
 from quant_stages.migration.state import Failure
 
 if TYPE_CHECKING:
     from quant_sdk import Run
-    from quant_stages.migration.profiles import ProfileAudit
+    from quant_stages.manifest.profiles import ProfileAudit
     from quant_stages.migration.state import Migration
 
 NAME = "audit_profiles"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quant_sdk import Check, free_bytes
-from quant_stages.migration.manifest import read_manifest
+from quant_stages.manifest.document import read_manifest
+from quant_stages.manifest.profiles import audit_profiles, manifest_findings
 from quant_stages.migration.plan import discovered, pending_bytes
-from quant_stages.migration.profiles import audit_profiles, manifest_findings
 
 if TYPE_CHECKING:
     from quant_sdk import CheckContext, CheckStatus

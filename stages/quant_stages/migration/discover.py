@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from quant_sdk.errors import QuantError, SourceUnreadable
 from quant_sdk.lakehouse.symbols import split_symbol
-from quant_sdk.sources import SourceFile, Unrecognised, source_for
-from quant_sdk.sources.folder import printable
+from quant_sdk.sources.legacy import SourceFile, Unrecognised, source_for
+from quant_sdk.sources.legacy.folder import printable
 from quant_stages.migration.state import Discovered, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from quant_sdk import Run
-    from quant_sdk.sources import LegacyEntry
-    from quant_stages.migration.profiles import ProfileAudit
+    from quant_sdk.sources.legacy import LegacyEntry
+    from quant_stages.manifest.profiles import ProfileAudit
     from quant_stages.migration.state import Migration
 
 NAME = "discover"

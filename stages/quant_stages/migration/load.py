@@ -10,7 +10,7 @@ from quant_sdk.conformance.bars import check_bars
 from quant_sdk.errors import QuantError, SourceError, SourceUnreadable
 from quant_sdk.lakehouse.batch import Incoming
 from quant_sdk.lakehouse.timeframe import Timeframe
-from quant_sdk.sources import source_for
+from quant_sdk.sources.legacy import source_for
 from quant_stages.migration.state import Failure
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from quant_sdk.lakehouse.ledger import Entry
-    from quant_sdk.sources import SourceFile
+    from quant_sdk.sources.legacy import SourceFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

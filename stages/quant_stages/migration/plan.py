@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from quant_sdk import Plan, records
 from quant_sdk.errors import QuantError
 from quant_sdk.lakehouse.ledger import Ledger
-from quant_sdk.sources import source_for
+from quant_sdk.sources.legacy import source_for
+from quant_stages.manifest.document import read_manifest
+from quant_stages.manifest.profiles import audit_profiles
 from quant_stages.migration.body import STEPS
 from quant_stages.migration.discover import find_sources
 from quant_stages.migration.load import Loader
-from quant_stages.migration.manifest import read_manifest
-from quant_stages.migration.profiles import audit_profiles
 
 if TYPE_CHECKING:
     from quant_sdk import CheckContext
-    from quant_sdk.sources import SourceFile
+    from quant_sdk.sources.legacy import SourceFile
     from quant_stages.migration.state import Discovered
 
 _HISTORY = 20

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
     from quant_sdk.errors import QuantError
     from quant_sdk.lakehouse.ledger import Entry
-    from quant_sdk.sources.protocol import SourceFile
+    from quant_sdk.sources.legacy.protocol import SourceFile
+    from quant_stages.manifest.profiles import ProfileAudit
     from quant_stages.migration.params import MigrationParams, MigrationResult
-    from quant_stages.migration.profiles import ProfileAudit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

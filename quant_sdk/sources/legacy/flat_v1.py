@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 from quant_registry.errors import InvalidInput
 from quant_sdk.lakehouse.symbols import join_symbol
 from quant_sdk.lakehouse.timeframe import Timeframe
-from quant_sdk.sources.folder import Named, discover
-from quant_sdk.sources.parquet import probe_parquet, read_parquet
-from quant_sdk.sources.table import check_probe, raw_rows, reading
+from quant_sdk.sources.legacy.folder import Named, discover
+from quant_sdk.sources.legacy.parquet import probe_parquet, read_parquet
+from quant_sdk.sources.legacy.table import check_probe, raw_rows, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from quant_sdk.sources.protocol import LegacyEntry, Probe, SourceFile, Unrecognised
+    from quant_sdk.sources.legacy.protocol import LegacyEntry, Probe, SourceFile, Unrecognised
 
 _SUFFIX: Final = ".parquet"
 _PARTS: Final = 3
@@ -39,7 +39,7 @@ class FlatV1Source:
             return check_probe(file, probe_parquet(file))
 
     def read(self, file: SourceFile, *, now: datetime) -> pl.DataFrame:
-        """Return every row in file order, as `Source.read` promises."""
+        """Return every row in file order, as `LegacySource.read` promises."""
         with reading(file):
             return raw_rows(read_parquet(file), file, now=now)
 

@@ -17,17 +17,17 @@ import polars as pl
 
 from quant_registry.errors import InvalidInput
 from quant_sdk.lakehouse.symbols import check_symbol, join_symbol
-from quant_sdk.sources.folder import Named, discover, required
-from quant_sdk.sources.packed import read_all, read_head
-from quant_sdk.sources.protocol import Probe
-from quant_sdk.sources.table import check_probe, columns_of, raw_rows, reading, refused
+from quant_sdk.sources.legacy.folder import Named, discover, required
+from quant_sdk.sources.legacy.packed import read_all, read_head
+from quant_sdk.sources.legacy.protocol import Probe
+from quant_sdk.sources.legacy.table import check_probe, columns_of, raw_rows, reading, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
-    from quant_sdk.sources.protocol import LegacyEntry, SourceFile, Unrecognised
+    from quant_sdk.sources.legacy.protocol import LegacyEntry, SourceFile, Unrecognised
 
 _SUFFIXES: Final = (".csv", ".csv.gz")
 _STEM_ENDS: Final = re.compile(r"[-_.]")
@@ -53,7 +53,7 @@ class CsvSource:
             return check_probe(file, Probe(rows=None if rest.strip(_BLANK) else 0, columns=columns))
 
     def read(self, file: SourceFile, *, now: datetime) -> pl.DataFrame:
-        """Return every row in file order, as `Source.read` promises."""
+        """Return every row in file order, as `LegacySource.read` promises."""
         with reading(file):
             content = read_all(file)
             table = _table(content, file)

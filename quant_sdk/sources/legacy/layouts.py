@@ -6,18 +6,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from quant_registry.errors import UnknownName
-from quant_sdk.sources.csv import CsvSource
-from quant_sdk.sources.flat_v1 import FlatV1Source
-from quant_sdk.sources.pair import PairSource
+from quant_sdk.sources.legacy.csv import CsvSource
+from quant_sdk.sources.legacy.flat_v1 import FlatV1Source
+from quant_sdk.sources.legacy.pair import PairSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from quant_sdk.sources.protocol import Source
+    from quant_sdk.sources.legacy.protocol import LegacySource
 
-_SOURCES: Final[tuple[Source, ...]] = (FlatV1Source(), PairSource(), CsvSource())
+_SOURCES: Final[tuple[LegacySource, ...]] = (FlatV1Source(), PairSource(), CsvSource())
 
-LAYOUTS: Final[Mapping[str, Source]] = MappingProxyType({each.layout: each for each in _SOURCES})
+LAYOUTS: Final[Mapping[str, LegacySource]] = MappingProxyType(
+    {each.layout: each for each in _SOURCES}
+)
 """The layouts by the name the manifest uses: ``flat_v1``, ``pair``, ``csv``."""
 
 
@@ -28,7 +30,7 @@ class UnknownLayout(UnknownName):
     fix = f"the layouts are {', '.join(LAYOUTS)}"
 
 
-def source_for(layout: str) -> Source:
+def source_for(layout: str) -> LegacySource:
     """Return the source that reads ``layout``.
 
     Raises:

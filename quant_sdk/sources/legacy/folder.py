@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from quant_registry.errors import InvalidInput, SourceUnreadable
 from quant_sdk.lakehouse.timeframe import Timeframe
-from quant_sdk.sources.protocol import SourceFile, Unrecognised
-from quant_sdk.sources.times import check_unit, check_zone
+from quant_sdk.sources.legacy.protocol import SourceFile, Unrecognised
+from quant_sdk.sources.legacy.times import check_unit, check_zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from quant_sdk.sources.protocol import LegacyEntry
+    from quant_sdk.sources.legacy.protocol import LegacyEntry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import polars as pl
 
-from quant_sdk.sources.packed import read_all, read_head
-from quant_sdk.sources.protocol import Probe
-from quant_sdk.sources.table import PRICES, columns_of, refused
+from quant_sdk.sources.legacy.packed import read_all, read_head
+from quant_sdk.sources.legacy.protocol import Probe
+from quant_sdk.sources.legacy.table import PRICES, columns_of, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from quant_registry.errors import SourceUnreadable
-    from quant_sdk.sources.protocol import SourceFile
+    from quant_sdk.sources.legacy.protocol import SourceFile
 
 _EXACT: Final = 2**53
 _FIX: Final = "write a list of [epoch, open, high, low, close, volume], or of objects with date"

@@ -9,13 +9,13 @@ import polars as pl
 from polars.exceptions import PanicException
 
 from quant_registry.errors import SourceUnreadable
-from quant_sdk.sources.times import instants
+from quant_sdk.sources.legacy.times import instants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from quant_sdk.sources.protocol import Probe, SourceFile
+    from quant_sdk.sources.legacy.protocol import Probe, SourceFile
 
 PRICES: Final = ("open", "high", "low", "close")
 _EXACT: Final = 2**53

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from quant_sdk.errors import QuantError
 from quant_sdk.lakehouse.timeframe import Timeframe
-from quant_sdk.sources.layouts import LAYOUTS
+from quant_sdk.sources.legacy.layouts import LAYOUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

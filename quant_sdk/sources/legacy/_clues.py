@@ -13,14 +13,14 @@ import polars as pl
 
 from quant_registry.errors import InvalidInput, SourceUnreadable
 from quant_sdk.lakehouse.timeframe import Timeframe
-from quant_sdk.sources.table import PRICES, refused
-from quant_sdk.sources.times import UNITS, instants
+from quant_sdk.sources.legacy.table import PRICES, refused
+from quant_sdk.sources.legacy.times import UNITS, instants
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from quant_sdk.sources.protocol import SourceFile
+    from quant_sdk.sources.legacy.protocol import SourceFile
 
 # The opening time's usual names, the most exact ones first.
 _NAMES: Final = (

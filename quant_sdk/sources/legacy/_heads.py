@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from quant_sdk.sources.json_rows import probe_json
-from quant_sdk.sources.packed import HEAD_BYTES, read_head
-from quant_sdk.sources.table import reading, refused
+from quant_sdk.sources.legacy.json_rows import probe_json
+from quant_sdk.sources.legacy.packed import HEAD_BYTES, read_head
+from quant_sdk.sources.legacy.table import reading, refused
 
 if TYPE_CHECKING:
-    from quant_sdk.sources.protocol import SourceFile
+    from quant_sdk.sources.legacy.protocol import SourceFile
 
 ROWS: Final = 1_000
 """How many rows are looked at, at most."""

@@ -1,7 +1,7 @@
 """Sniffing a folder of legacy bars: which files can be read, how, and why others cannot.
 
-`sniff` only looks. It proposes entries for a manifest; `quant_sdk.sources.manifest_draft` writes
-them. It looks at names and at the first rows, so a file that is flawed further down is found by
+`sniff` only looks. It proposes entries for a manifest; `manifest_draft`, beside it, writes them.
+It looks at names and at the first rows, so a file that is flawed further down is found by
 ``quant stage run ops.migration.dataops_v2 --dry-run``, which reads every row.
 """
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from quant_registry.errors import InvalidInput, QuantError
-from quant_sdk.sources._clues import Clue, find_times, is_length, timeframe_of
-from quant_sdk.sources._heads import read_rows
-from quant_sdk.sources._tree import LeftOut, walk
-from quant_sdk.sources.layouts import LAYOUTS, source_for
-from quant_sdk.sources.protocol import LegacyEntry, SourceFile, Unrecognised
+from quant_sdk.sources.legacy._clues import Clue, find_times, is_length, timeframe_of
+from quant_sdk.sources.legacy._heads import read_rows
+from quant_sdk.sources.legacy._tree import LeftOut, walk
+from quant_sdk.sources.legacy.layouts import LAYOUTS, source_for
+from quant_sdk.sources.legacy.protocol import LegacyEntry, SourceFile, Unrecognised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

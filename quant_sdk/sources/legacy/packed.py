@@ -5,12 +5,12 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from quant_sdk.sources.table import refused
+from quant_sdk.sources.legacy.table import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from quant_sdk.sources.protocol import SourceFile
+    from quant_sdk.sources.legacy.protocol import SourceFile
 
 MAX_BYTES: Final = 4 * 2**30
 """The most bytes one file may unpack to."""

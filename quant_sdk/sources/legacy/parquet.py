@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from quant_sdk.sources.protocol import Probe
-from quant_sdk.sources.table import columns_of, refused
+from quant_sdk.sources.legacy.protocol import Probe
+from quant_sdk.sources.legacy.table import columns_of, refused
 
 if TYPE_CHECKING:
-    from quant_sdk.sources.protocol import SourceFile
+    from quant_sdk.sources.legacy.protocol import SourceFile
 
 FREE_ROWS: Final = 2**22
 """As many rows are read however little space they take."""

@@ -6,9 +6,9 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from quant_sdk.sources.protocol import LegacyEntry
-from quant_stages.migration import settings
-from quant_stages.migration.manifest import Manifest, merge
+from quant_sdk.sources.legacy.protocol import LegacyEntry
+from quant_stages.manifest import settings
+from quant_stages.manifest.document import Manifest, merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

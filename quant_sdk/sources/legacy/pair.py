@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING, Final
 from quant_registry.errors import InvalidInput
 from quant_sdk.lakehouse.symbols import join_symbol
 from quant_sdk.lakehouse.timeframe import Timeframe
-from quant_sdk.sources.folder import Named, discover, required
-from quant_sdk.sources.json_rows import probe_json, read_json
-from quant_sdk.sources.parquet import probe_feather, probe_parquet, read_feather, read_parquet
-from quant_sdk.sources.table import check_probe, raw_rows, reading
+from quant_sdk.sources.legacy.folder import Named, discover, required
+from quant_sdk.sources.legacy.json_rows import probe_json, read_json
+from quant_sdk.sources.legacy.parquet import (
+    probe_feather,
+    probe_parquet,
+    read_feather,
+    read_parquet,
+)
+from quant_sdk.sources.legacy.table import check_probe, raw_rows, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from quant_sdk.sources.protocol import LegacyEntry, Probe, SourceFile, Unrecognised
+    from quant_sdk.sources.legacy.protocol import LegacyEntry, Probe, SourceFile, Unrecognised
 
 _NAME: Final = re.compile(
     r"([A-Z0-9]+)_([A-Z0-9]+)-([0-9]+[a-zA-Z])(\.feather|\.parquet|\.json\.gz)"
@@ -58,7 +63,7 @@ class PairSource:
             return check_probe(file, READERS[_suffix(file.path)][0](file))
 
     def read(self, file: SourceFile, *, now: datetime) -> pl.DataFrame:
-        """Return every row in file order, as `Source.read` promises."""
+        """Return every row in file order, as `LegacySource.read` promises."""
         with reading(file):
             return raw_rows(READERS[_suffix(file.path)][1](file), file, now=now)
 

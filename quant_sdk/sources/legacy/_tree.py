@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from quant_registry.errors import InvalidInput
-from quant_sdk.sources.folder import printable
+from quant_sdk.sources.legacy.folder import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,7 +11,7 @@ import polars as pl
 from quant_registry.errors import InvalidInput, SourceUnreadable
 
 if TYPE_CHECKING:
-    from quant_sdk.sources.protocol import SourceFile
+    from quant_sdk.sources.legacy.protocol import SourceFile
 
 UNITS: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 """Epoch units and how many of each make a second."""

@@ -1,0 +1,1 @@
+"""The manifest of a workspace: its profiles, resolved, merged and audited."""
