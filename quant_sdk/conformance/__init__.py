@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quant_sdk.conformance.bars import CheckedBars, check_bars
+    from quant_sdk.conformance.many import check_many
     from quant_sdk.conformance.rules import RULES, Rule
 
-__all__ = ["RULES", "CheckedBars", "Rule", "check_bars"]
+__all__ = ["RULES", "CheckedBars", "Rule", "check_bars", "check_many"]
 
-_HOME_OF = {"RULES": "rules", "Rule": "rules", "CheckedBars": "bars", "check_bars": "bars"}
+_HOME_OF = {
+    "RULES": "rules",
+    "Rule": "rules",
+    "CheckedBars": "bars",
+    "check_bars": "bars",
+    "check_many": "many",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,7 @@
-"""A batch on its way into the tables: its rows as one frame, and its ledger entries."""
+"""A batch on its way into the tables: its rows as one frame, and its ledger entries.
+
+A source is a file of one series, or an answer that holds many series of one timeframe.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from quant_sdk.lakehouse.fingerprint import fingerprint
-from quant_sdk.lakehouse.ledger import Entry
+from quant_sdk.lakehouse.ledger import MANY, Entry
 from quant_sdk.lakehouse.specs import BARS
-from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,15 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """The checked rows of one source file, ready to be published.
+    """The checked rows of one source, ready to be published.
 
     Attributes:
         source, sha256, spec_digest, stamp: as in `Entry`.
-        symbol, timeframe: the series.
-        rows: rows in the file.
+        symbol, timeframe: the series; the symbol is `MANY` where `bars` and `quarantined` have a
+            column ``symbol`` of their own.
+        rows: rows in the source.
         bars: ts, open, high, low, close, volume; sorted, unique.
         quarantined: row, ts, open, high, low, close, volume, rule, reason.
-        identical_duplicates: rows dropped because another row of the file equals them.
+        identical_duplicates: rows dropped because another row of the source equals them.
         notes: counts of things worth a look.
         calendar: when the series trades, where its declaration names it.
     """
@@ -47,12 +51,17 @@ class Incoming:
     notes: Mapping[str, int]
     calendar: str | None = None
 
+    @property
+    def symbol_column(self) -> pl.Expr:
+        """The symbol of each row."""
+        return pl.col("symbol") if self.symbol == MANY else pl.lit(self.symbol).alias("symbol")
+
 
 def frame_of(batch: Sequence[Incoming]) -> pl.DataFrame:
     """Return the good bars of a batch with the columns of `bars`, sorted by timeframe and key."""
     parts = [
         item.bars.select(
-            pl.lit(item.symbol).alias("symbol"),
+            item.symbol_column,
             pl.lit(item.timeframe).alias("timeframe"),
             _bucket(item.timeframe).alias("bucket"),
             "ts",
@@ -63,8 +72,7 @@ def frame_of(batch: Sequence[Incoming]) -> pl.DataFrame:
             "volume",
             pl.lit(item.source).alias("source"),
         )
-        for item in sorted(batch, key=_place)
-        if item.bars.height
+        for item in sorted((each for each in batch if each.bars.height), key=_place)
     ]
     return pl.concat(parts) if parts else BARS.empty
 
@@ -88,7 +96,8 @@ def entries_of(batch: Sequence[Incoming], overlap: Overlap, commit: Commit) -> l
 def _entry(
     item: Incoming, counts: Mapping[str, int], hashes: tuple[int, int], commit: Commit
 ) -> Entry:
-    ends = item.bars["ts"].dt.timestamp("us")
+    ends = item.bars.select(first=pl.col("ts").min(), last=pl.col("ts").max())
+    first, last = (None if ts is None else to_micros(ts) for ts in ends.row(0))
     return Entry(
         source=item.source,
         sha256=item.sha256,
@@ -102,8 +111,8 @@ def _entry(
         unchanged=counts.get("unchanged", 0),
         identical_duplicates=item.identical_duplicates + counts.get("identical", 0),
         quarantined=item.quarantined.height + counts.get("conflicting", 0),
-        first_us=ends[0] if len(ends) else None,
-        last_us=ends[-1] if len(ends) else None,
+        first_us=first,
+        last_us=last,
         key_hash=hashes[0],
         value_hash=hashes[1],
         calendar=item.calendar,
@@ -124,8 +133,7 @@ def _bucket(timeframe: str) -> pl.Expr:
 
 def _place(item: Incoming) -> tuple[str, str, int]:
     """Sort by partition and key; sources of one series in a batch do not overlap in time."""
-    first = item.bars["ts"].dt.timestamp("us")
-    return item.timeframe, item.symbol, int(first[0]) if len(first) else 0
+    return item.timeframe, item.symbol, to_micros(item.bars["ts"][0])
 
 
 def _prints(frame: pl.DataFrame) -> dict[str, tuple[int, int]]:

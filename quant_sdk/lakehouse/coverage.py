@@ -25,11 +25,16 @@ _UTC: Final = pl.Datetime("us", "UTC")
 
 
 class Gap(NamedTuple):
-    """A half-open ``[start, end)`` in UTC of which every bar is expected and missing."""
+    """A half-open ``[start, end)`` in UTC of which every bar is expected and missing.
+
+    ``cause`` says why, where a source was asked: ``verified_empty``, ``not_listed_yet``,
+    ``unknown_symbol``, ``fetch_failed``, ``no_progress``, ``quarantined``; empty where nobody has.
+    """
 
     start: datetime
     end: datetime
     missing: int
+    cause: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,19 +43,22 @@ class SeriesCoverage:
 
     ``present`` counts distinct bars, ``expected`` the bars the calendar asks for, ``missing`` the
     expected ones that are absent, ``outside`` the present ones that nobody expected:
-    ``expected == present - outside + missing``.
+    ``expected == present - outside + missing``. ``verified_empty`` counts the missing ones of
+    which a source says that there are none. Intervals before the first bar and after the last one
+    count where a source was asked for them; a series of which nothing came has no first bar.
     """
 
     symbol: str
     timeframe: str
     calendar: str
-    first: datetime
-    last: datetime
+    first: datetime | None
+    last: datetime | None
     expected: int
     present: int
     missing: int
     outside: int
     gaps: tuple[Gap, ...]
+    verified_empty: int = 0
 
 
 def coverage(
@@ -110,7 +118,7 @@ def _of_series(
     gaps = _gaps(bars, timeframe)
     outside = 0
     if not calendar.always_open:
-        gaps = _expected_only(gaps, timeframe, calendar)
+        gaps = expected_only(gaps, timeframe, calendar)
         outside = bars.len() - _expected(bars, timeframe, calendar)
     missing = int((gaps["end"] - gaps["start"]).sum())
     first, last = (_instant(timeframe.floor(int(bars[at]))) for at in (0, -1))
@@ -136,19 +144,19 @@ def _distinct(ts: pl.Series, timeframe: Timeframe) -> pl.Series:
         odd = steps.filter(steps != step)
         if not (odd % step != 0).any():
             return ts
-    return _opens(_slots(ts, timeframe).unique().sort(), timeframe)
+    return opens_of(slots_of(ts, timeframe).unique().sort(), timeframe)
 
 
 def _gaps(bars: pl.Series, timeframe: Timeframe) -> pl.DataFrame:
     """Return the holes between neighbouring bars as slots, ``start`` and ``end`` (Int64)."""
     step = timeframe.micros
     if step is None:
-        before = _slots(bars, timeframe)
+        before = slots_of(bars, timeframe)
         after = before.shift(-1)
     else:
         rows = (bars.diff() > step).arg_true()
-        after = _slots(bars.gather(rows), timeframe)
-        before = _slots(bars.gather(rows - 1), timeframe)
+        after = slots_of(bars.gather(rows), timeframe)
+        before = slots_of(bars.gather(rows - 1), timeframe)
     holes = pl.DataFrame({"start": before + 1, "end": after})
     return holes.filter(pl.col("end") > pl.col("start"))
 
@@ -159,8 +167,8 @@ def _expected(bars: pl.Series, timeframe: Timeframe, calendar: Calendar) -> int:
     return int(frame.select(calendar.expected(opening, timeframe).sum()).item())
 
 
-def _expected_only(gaps: pl.DataFrame, timeframe: Timeframe, calendar: Calendar) -> pl.DataFrame:
-    """Cut the gaps down to runs of bars that the calendar expects."""
+def expected_only(gaps: pl.DataFrame, timeframe: Timeframe, calendar: Calendar) -> pl.DataFrame:
+    """Cut the gaps of one series (slots: ``start``, ``end``) down to runs of expected bars."""
     runs = [_runs(piece, timeframe, calendar) for piece in _pieces(gaps)]
     if not runs:
         return gaps
@@ -182,7 +190,7 @@ def _pieces(gaps: pl.DataFrame) -> Iterator[pl.DataFrame]:
 def _runs(gaps: pl.DataFrame, timeframe: Timeframe, calendar: Calendar) -> pl.DataFrame:
     slots = gaps.select(slot=pl.int_ranges("start", "end").explode())["slot"]
     opening = pl.col("ts").cast(_UTC)
-    bars = pl.DataFrame({"slot": slots, "ts": _opens(slots, timeframe)})
+    bars = pl.DataFrame({"slot": slots, "ts": opens_of(slots, timeframe)})
     wanted = bars.filter(calendar.expected(opening, timeframe))
     return _joined(wanted.select(start="slot", end=pl.col("slot") + 1))
 
@@ -194,7 +202,7 @@ def _joined(runs: pl.DataFrame) -> pl.DataFrame:
     return grouped.agg(pl.col("start").first(), pl.col("end").last()).select("start", "end")
 
 
-def _slots(ts: pl.Series, timeframe: Timeframe) -> pl.Series:
+def slots_of(ts: pl.Series, timeframe: Timeframe) -> pl.Series:
     """The column's form of `Timeframe.slot_of`, Int64."""
     if timeframe.micros is not None:
         return (ts - timeframe.origin) // timeframe.micros
@@ -203,7 +211,7 @@ def _slots(ts: pl.Series, timeframe: Timeframe) -> pl.Series:
     return months // timeframe.count
 
 
-def _opens(slots: pl.Series, timeframe: Timeframe) -> pl.Series:
+def opens_of(slots: pl.Series, timeframe: Timeframe) -> pl.Series:
     """The column's form of `Timeframe.open_of`, Int64 us."""
     if timeframe.micros is not None:
         return slots * timeframe.micros + timeframe.origin
@@ -212,7 +220,7 @@ def _opens(slots: pl.Series, timeframe: Timeframe) -> pl.Series:
 
 
 def _as_gaps(gaps: pl.DataFrame, timeframe: Timeframe) -> tuple[Gap, ...]:
-    starts, ends = (_opens(gaps[name], timeframe).cast(_UTC) for name in ("start", "end"))
+    starts, ends = (opens_of(gaps[name], timeframe).cast(_UTC) for name in ("start", "end"))
     counts = gaps["end"] - gaps["start"]
     return tuple(map(Gap, starts, ends, counts))
 

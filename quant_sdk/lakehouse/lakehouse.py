@@ -12,6 +12,7 @@ import polars as pl
 from quant_registry.errors import InvalidInput, LiveRun, NoData, UnknownName
 from quant_registry.steering import live_runs
 from quant_sdk.lakehouse.calendars import Calendar, calendar_for
+from quant_sdk.lakehouse.causes import NOTED, explained, known_causes
 from quant_sdk.lakehouse.coverage import SeriesCoverage, coverage
 from quant_sdk.lakehouse.fingerprint import combine, fingerprint
 from quant_sdk.lakehouse.ledger import Ledger
@@ -98,7 +99,7 @@ class Lakehouse:
         *,
         calendar_of: Callable[[str], Calendar] | None = None,
     ) -> list[SeriesCoverage]:
-        """Return what is present and missing, per series, on its calendar's grid.
+        """Return what is present and missing, and why, per series, on its calendar's grid.
 
         Args:
             symbol: only this one.
@@ -111,7 +112,11 @@ class Lakehouse:
             bars = bars.filter(pl.col("symbol") == check_symbol(symbol))
         if timeframe is not None:
             bars = bars.filter(pl.col("timeframe") == Timeframe.parse(timeframe).text)
-        return coverage(bars.sort("timeframe", "symbol", "ts"), calendar_of or self._calendar_of())
+        calendar_of = calendar_of or self._calendar_of()
+        notes = known_causes([self.table(name) for name in NOTED], symbol, timeframe)
+        return explained(
+            coverage(bars.sort("timeframe", "symbol", "ts"), calendar_of), notes, calendar_of
+        )
 
     def _calendar_of(self) -> Callable[[str], Calendar]:
         last = {entry.source: entry for entry in Ledger(self._workspace.lakehouse).entries()}

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from quant_sdk.lakehouse.table import Table
 
 SCHEMA: Final = "ledger/1"
+MANY: Final = "*"
+"""Stands for the symbol in the entry of a source that holds many series."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +39,13 @@ class Entry:
     ``rows == bars + corrected + unchanged + identical_duplicates + quarantined``.
 
     Attributes:
-        source: the source's id, its path as seen from the workspace's data folder.
-        sha256: of its bytes.
+        source: the source's id: a file's path as seen from the workspace's data folder, or the
+            name of a venue.
+        sha256: of its bytes; of its rows, where it is no file.
         spec_digest: of the declaration that says how to read it.
         stamp: size, mtime_ns, ctime_ns and inode when it was read; equal means unchanged.
-        symbol, timeframe: the series.
-        rows: rows in the file.
+        symbol, timeframe: the series; the symbol is `MANY` for many at once.
+        rows: rows in the source; fewer than none where rows were taken back.
         bars: rows that became new bars.
         corrected: rows that replaced a bar's values.
         unchanged: rows whose bar this source had brought before.
@@ -193,7 +196,7 @@ def contributions(entries: Iterable[Entry]) -> pl.DataFrame:
     schema = {
         "symbol": pl.String,
         "timeframe": pl.String,
-        "rows": pl.UInt32,
+        "rows": pl.Int64,
         "first": pl.Int64,
         "last": pl.Int64,
         "key_hash": pl.UInt64,
@@ -210,6 +213,7 @@ def contributions(entries: Iterable[Entry]) -> pl.DataFrame:
             pl.col("key_hash", "value_hash").sum(),
         )
         .filter(pl.col("rows") > 0)
+        .with_columns(pl.col("rows").cast(pl.UInt32))
         .sort("symbol", "timeframe")
     )
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import polars as pl
 from polars.exceptions import ComputeError
 
 from quant_registry.errors import Corrupted
-from quant_sdk.lakehouse.fingerprint import combine, fingerprint
-from quant_sdk.lakehouse.ledger import contributions
+from quant_sdk.lakehouse.fingerprint import combine, fingerprint, merge
+from quant_sdk.lakehouse.ledger import MANY, contributions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import polars as pl
 
     from quant_sdk.lakehouse.ledger import Entry
     from quant_sdk.lakehouse.table import Table
@@ -30,7 +29,7 @@ def parity(entries: Sequence[Entry], bars: Table, quarantine: Table) -> dict[str
         ``found``; ``unaccounted``, sources whose rows do not add up.
     """
     held = _held(bars)
-    series = _compared(contributions(entries), held)
+    series = _compared(*_comparable(contributions(entries), held))
     unaccounted = [*_unaccounted(entries), *_not_quarantined(entries, quarantine)]
     return {
         "ok": not unaccounted and all(item["ok"] for item in series),
@@ -83,6 +82,20 @@ def _held(bars: Table) -> pl.DataFrame:
         ) from error
 
 
+def _comparable(told: pl.DataFrame, held: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Fold the series of a timeframe into one where a source tells only of all of them."""
+    many = told.filter(pl.col("symbol") == MANY)["timeframe"].implode()
+    name = pl.when(pl.col("timeframe").is_in(many)).then(pl.lit(MANY)).otherwise("symbol")
+    # A fold's rows may have been withdrawn at its ends: only what adds up is compared.
+    ends = [
+        pl.when(pl.col("symbol") != MANY).then(pl.col(end)).alias(end) for end in ("first", "last")
+    ]
+    one, other = (
+        merge(frame.with_columns(symbol=name)).with_columns(*ends) for frame in (told, held)
+    )
+    return one, other
+
+
 def _compared(told: pl.DataFrame, held: pl.DataFrame) -> list[dict[str, Any]]:
     both = told.join(held, on=["symbol", "timeframe"], how="full", coalesce=True, suffix="_held")
     report = []
@@ -116,7 +129,9 @@ def _unaccounted(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 
 def _not_quarantined(entries: Sequence[Entry], quarantine: Table) -> list[dict[str, Any]]:
     """Return the sources of which the quarantine holds fewer rows than the ledger says."""
-    told = {(entry.source, entry.sha256): entry.quarantined for entry in entries}
+    told = {
+        (entry.source, entry.sha256): entry.quarantined for entry in entries if entry.symbol != MANY
+    }
     if not any(told.values()):
         return []
     counts = quarantine.scan().group_by("source", "source_sha256").len().collect()

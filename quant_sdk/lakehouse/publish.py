@@ -15,7 +15,8 @@ from filelock import FileLock
 from quant_registry.files import make_folder
 from quant_sdk.lakehouse.batch import entries_of, frame_of
 from quant_sdk.lakehouse.durability import mend
-from quant_sdk.lakehouse.ledger import Ledger
+from quant_sdk.lakehouse.fingerprint import row_hashes
+from quant_sdk.lakehouse.ledger import MANY, Ledger
 from quant_sdk.lakehouse.overlap import KEY, resolve
 from quant_sdk.lakehouse.specs import BARS, CORRECTIONS, QUARANTINE
 from quant_sdk.lakehouse.table import Table
@@ -92,7 +93,7 @@ class Publisher:
         with self._exclusive():
             frame = frame_of(batch)
             overlap = resolve(frame, self._existing(frame), self._rank)
-            shas = {item.source: item.sha256 for item in batch}
+            shas = {item.source: MANY if item.symbol == MANY else item.sha256 for item in batch}
             refused = self._unseen(
                 self._quarantine,
                 _refused(batch, overlap, shas),
@@ -207,25 +208,23 @@ def _refused(
     batch: Sequence[Incoming], overlap: Overlap, shas: Mapping[str, str]
 ) -> pl.DataFrame | None:
     """Return the rows for the quarantine: those that broke a rule, and those that lost."""
-    parts = [
-        item.quarantined.with_columns(
-            pl.col("row").cast(pl.Int64),
-            **_literals(
-                {
-                    "symbol": item.symbol,
-                    "timeframe": item.timeframe,
-                    "source": item.source,
-                    "source_sha256": item.sha256,
-                }
-            ),
-        )
-        for item in batch
-        if item.quarantined.height
-    ]
+    parts = [_refused_of(item) for item in batch if item.quarantined.height]
     if overlap.conflicting.height:
         lost = overlap.conflicting.with_columns(row=pl.lit(None, dtype=pl.Int64))
-        parts.append(lost.with_columns(source_sha256=_sha_of(shas)))
+        parts.append(_with_sha(lost, shas))
     return pl.concat(parts, how="diagonal") if parts else None
+
+
+def _refused_of(item: Incoming) -> pl.DataFrame:
+    """Return what a source had refused; rows that belong to no file are known by their values."""
+    many = item.symbol == MANY
+    row = pl.lit(None) if many else pl.col("row")
+    rows = item.quarantined.with_columns(
+        item.symbol_column,
+        row.cast(pl.Int64).alias("row"),
+        **_literals({"timeframe": item.timeframe, "source": item.source}),
+    )
+    return _with_sha(rows, {item.source: MANY if many else item.sha256})
 
 
 def _corrected(overlap: Overlap, shas: Mapping[str, str]) -> pl.DataFrame | None:
@@ -233,7 +232,7 @@ def _corrected(overlap: Overlap, shas: Mapping[str, str]) -> pl.DataFrame | None
     if not overlap.corrected.height:
         return None
     values = {name: f"new_{name}" for name in ("open", "high", "low", "close", "volume")}
-    return overlap.corrected.rename(values).with_columns(source_sha256=_sha_of(shas))
+    return _with_sha(overlap.corrected, shas).rename(values)
 
 
 def _in_columns(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
@@ -243,8 +242,16 @@ def _in_columns(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _sha_of(shas: Mapping[str, str]) -> pl.Expr:
-    return pl.col("source").replace_strict(shas, return_dtype=pl.String)
+def _with_sha(rows: pl.DataFrame, shas: Mapping[str, str]) -> pl.DataFrame:
+    """Add ``source_sha256``: of the file, or where the source is none, of the row's own values.
+
+    A venue gives the same row in many answers; it must be known again in each.
+    """
+    own = row_hashes(rows.lazy()).select(pl.format("row:{}", "value_hash")).collect().to_series()
+    of_file = pl.col("source").replace_strict(shas, return_dtype=pl.String)
+    return rows.with_columns(
+        source_sha256=pl.when(of_file == MANY).then(own.alias("own")).otherwise(of_file)
+    )
 
 
 def _literals(values: Mapping[str, str]) -> dict[str, pl.Expr]:

@@ -88,4 +88,162 @@ CORRECTIONS: Final = TableSpec(
 )
 """Bars that changed: old and new values; keyed by series, ts, source, sha256 and corrected_at."""
 
-TABLES: Final = {spec.name: spec for spec in (BARS, QUARANTINE, CORRECTIONS)}
+_INTERVALS: Final = {
+    "symbol": pl.String,
+    "timeframe": pl.String,
+    "start": UTC_MICROS,
+    "end": UTC_MICROS,
+    "cause": pl.String,
+    "detail": pl.String,
+    "source": pl.String,
+    "noted_at": UTC_MICROS,
+    "expires_at": UTC_MICROS,
+    "run_id": pl.String,
+}
+
+VERIFIED_EMPTY: Final = TableSpec(
+    name="verified_empty", columns=_INTERVALS, nullable=frozenset(), partition_by=()
+)
+"""Intervals ``[start, end)`` of which a source said that it has no bar; believed until they expire.
+Those of one series do not overlap."""
+
+UNFILLED: Final = TableSpec(
+    name="unfilled", columns=_INTERVALS, nullable=frozenset(), partition_by=()
+)
+"""Intervals that a source was asked for in vain, with the cause; not asked for again until they
+expire. Those of one series do not overlap."""
+
+SYMBOLS: Final = TableSpec(
+    name="symbols",
+    columns={
+        "symbol": pl.String,
+        "exchange": pl.String,
+        "base": pl.String,
+        "quote": pl.String,
+        "asset_type": pl.String,
+        "description": pl.String,
+        "active": pl.Boolean,
+        "listed_at": UTC_MICROS,
+        "source": pl.String,
+        "valid_from": UTC_MICROS,
+        "valid_until": UTC_MICROS,
+    },
+    nullable=frozenset(
+        {"base", "quote", "asset_type", "description", "active", "listed_at", "valid_until"}
+    ),
+    partition_by=("exchange",),
+)
+"""What is known of symbols, a row a version, each valid in ``[valid_from, valid_until)``."""
+
+EXECUTION: Final = TableSpec(
+    name="execution",
+    columns={
+        "symbol": pl.String,
+        "exchange": pl.String,
+        "tick_size": pl.Float64,
+        "lot_step": pl.Float64,
+        "min_quantity": pl.Float64,
+        "min_notional": pl.Float64,
+        "maker_fee": pl.Float64,
+        "taker_fee": pl.Float64,
+        "source": pl.String,
+        "valid_from": UTC_MICROS,
+        "valid_until": UTC_MICROS,
+    },
+    nullable=frozenset(
+        {
+            "tick_size",
+            "lot_step",
+            "min_quantity",
+            "min_notional",
+            "maker_fee",
+            "taker_fee",
+            "valid_until",
+        }
+    ),
+    partition_by=("exchange",),
+)
+"""How a symbol trades, in versions: steps and minima in quote or base units, fees as fractions."""
+
+EXCHANGES: Final = TableSpec(
+    name="exchanges",
+    columns={
+        "venue": pl.String,
+        "name": pl.String,
+        "timeframes": pl.String,
+        "max_requests_per_second": pl.Float64,
+        "calendar": pl.String,
+        "source": pl.String,
+        "valid_from": UTC_MICROS,
+        "valid_until": UTC_MICROS,
+    },
+    nullable=frozenset(
+        {"name", "timeframes", "max_requests_per_second", "calendar", "valid_until"}
+    ),
+    partition_by=(),
+)
+"""What a venue can do, in versions; ``timeframes`` is a text such as ``1m,5m,1h``."""
+
+FEATURE_VALUES: Final = (
+    "recommend_all",
+    "recommend_ma",
+    "recommend_other",
+    "rsi_14",
+    "adx_14",
+    "atr_14",
+    "natr_14",
+    "ema_20",
+    "ema_50",
+    "sma_50",
+    "sma_200",
+    "macd",
+    "macd_signal",
+    "bb_upper",
+    "bb_lower",
+    "return_1",
+    "return_5",
+    "return_20",
+    "volatility_20",
+    "volatility_day",
+    "volatility_week",
+    "volatility_month",
+    "perf_week",
+    "perf_month",
+    "perf_3_months",
+    "perf_6_months",
+    "perf_year",
+)
+"""The columns of `features` that hold values; a null says that there is none."""
+
+FEATURES: Final = TableSpec(
+    name="features",
+    columns={
+        "symbol": pl.String,
+        "timeframe": pl.String,
+        "bucket": pl.String,
+        "ts": UTC_MICROS,
+        "known_at": UTC_MICROS,
+        "source": pl.String,
+        "inputs": pl.Int64,
+        **dict.fromkeys(FEATURE_VALUES, pl.Float64),
+    },
+    nullable=frozenset({"inputs", *FEATURE_VALUES}),
+    partition_by=("timeframe", "bucket"),
+)
+"""Values that belong to a bar, by its opening `ts`; keyed by symbol, timeframe, ts and source.
+``known_at`` is when they could be known; ``inputs`` names the bars they were computed from."""
+
+TABLES: Final = {
+    spec.name: spec
+    for spec in (
+        BARS,
+        QUARANTINE,
+        CORRECTIONS,
+        VERIFIED_EMPTY,
+        UNFILLED,
+        SYMBOLS,
+        EXECUTION,
+        EXCHANGES,
+        FEATURES,
+    )
+}

@@ -16,6 +16,7 @@ from quant_sdk.lakehouse.durability import sync_commit
 from quant_sdk.lakehouse.specs import UTC_MICROS, TableSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from quant_registry.run import Commit
@@ -27,6 +28,7 @@ _TRIES: Final = 20
 _NO_PATH: Final = frozenset("[]^|%")
 _DELTA_TYPES: Final = {
     pl.String: "string",
+    pl.Boolean: "boolean",
     pl.Float64: "double",
     pl.UInt32: "integer",
     pl.Int64: "long",
@@ -41,6 +43,27 @@ _CONFIGURATION: Final = {
 _WRITER: Final = WriterProperties(
     compression="ZSTD", compression_level=3, max_row_group_size=128 * 1024
 )
+
+
+def scan_files(files: Sequence[Path], spec: TableSpec) -> pl.LazyFrame:
+    """Scan Parquet files of a table; its partition values stand in the folders' names.
+
+    A column that a file is older than is null there.
+    """
+    if not files:
+        return spec.empty.lazy()
+    partitions = {key: spec.columns[key] for key in spec.partition_by}
+    # polars reads every folder of the path, those above the table too.
+    above = {part.partition("=")[0]: pl.String for part in files[0].parts if "=" in part}
+    return pl.scan_parquet(
+        list(files),
+        glob=False,
+        hive_partitioning=bool(partitions),
+        hive_schema=above | partitions if partitions else None,
+        schema={key: kind for key, kind in spec.columns.items() if key not in partitions},
+        missing_columns="insert",
+        extra_columns="ignore",
+    ).select(list(spec.columns))
 
 
 class Table:
@@ -92,6 +115,10 @@ class Table:
     ) -> int:
         """Put `frame` in the place of all rows for which `predicate` holds, in one commit."""
         return self._write(frame, commit, metadata, predicate=predicate)
+
+    def overwrite(self, frame: pl.DataFrame, commit: Commit, metadata: dict[str, Any]) -> int:
+        """Put `frame` in the place of all rows, in one commit."""
+        return self._write(frame, commit, metadata, predicate="true")
 
     def history(self, newest: int) -> list[dict[str, Any]]:
         """Return the last `newest` commits that still have a log entry, oldest first."""
@@ -154,15 +181,7 @@ class Table:
         `pl.scan_delta` takes a folder such as ``my data`` percent-encoded, and finds nothing.
         """
         names = self.delta().get_add_actions(flatten=True).column("path").to_pylist()
-        if not names:
-            return self.spec.empty.lazy()
-        partitions = {key: self.spec.columns[key] for key in self.spec.partition_by}
-        return pl.scan_parquet(
-            [self.path / unquote(name) for name in names],
-            glob=False,
-            hive_partitioning=bool(partitions),
-            hive_schema=partitions or None,
-        ).select(list(self.spec.columns))
+        return scan_files([self.path / unquote(name) for name in names], self.spec)
 
     def _put(
         self,

@@ -97,6 +97,14 @@ class Timeframe:
         """Return the opening of the bar that holds the instant ``at``."""
         return self.open_of(self.slot_of(at))
 
+    def end_of(self, opening: datetime) -> datetime:
+        """Return where the bar that opens at ``opening`` (aware) ends, exclusive."""
+        return from_micros(self.open_of(self.slot_of(to_micros(opening)) + 1))
+
+    def bars_between(self, start: datetime, end: datetime) -> int:
+        """Return how many bars the half-open ``[start, end)`` of two openings holds."""
+        return self.slot_of(to_micros(end)) - self.slot_of(to_micros(start))
+
     def on_grid(self, at: int) -> bool:
         """Tell whether a bar opens exactly at ``at``."""
         return self.floor(at) == at
@@ -107,6 +115,16 @@ class Timeframe:
             return []
         first = self.slot_of(start - 1) + 1
         return [self.open_of(slot) for slot in range(first, self.slot_of(end - 1) + 1)]
+
+
+def to_micros(moment: datetime) -> int:
+    """Return an aware datetime as microseconds since the epoch."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(at: int) -> datetime:
+    """Return microseconds since the epoch as a datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=at)
 
 
 def _shown(text: str) -> str:

@@ -95,6 +95,7 @@ def _series(item: SeriesCoverage, gaps: int) -> dict[str, Any]:
     names = ("symbol", "timeframe", "calendar", "first", "last", "expected", "present", "missing")
     return {
         **{name: getattr(item, name) for name in names},
+        "verified_empty": item.verified_empty,
         "outside": item.outside,
         "gap_count": len(item.gaps),
         "gaps": [gap._asdict() for gap in item.gaps[:gaps]],
@@ -103,12 +104,14 @@ def _series(item: SeriesCoverage, gaps: int) -> dict[str, Any]:
 
 def _coverage_text(document: dict[str, Any]) -> Iterator[str]:
     columns = ("symbol", "timeframe", "first", "last", "expected", "present", "missing")
-    yield from table(document["series"], (*columns, "gap_count"), empty="no bars")
+    shown = (*columns, "verified_empty", "gap_count")
+    yield from table(document["series"], shown, empty="no bars")
     for series in document["series"]:
         for gap in series["gaps"]:
+            cause = f" ({gap['cause']})" if gap["cause"] else ""
             yield (
                 f"{series['symbol']} {series['timeframe']}: {gap['missing']} missing "
-                f"in [{cell(gap['start'])}, {cell(gap['end'])})"
+                f"in [{cell(gap['start'])}, {cell(gap['end'])}){cause}"
             )
         if series["gap_count"] > len(series["gaps"]):
             more = series["gap_count"] - len(series["gaps"])

@@ -1,0 +1,158 @@
+"""Why bars are missing: what sources said of the gaps, and which rows were refused there."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from quant_sdk.lakehouse.coverage import Gap, SeriesCoverage
+from quant_sdk.lakehouse.timeframe import Timeframe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from quant_sdk.lakehouse.calendars import Calendar
+    from quant_sdk.lakehouse.table import Table
+
+NOTED: Final = ("verified_empty", "unfilled", "quarantine")
+"""The tables that tell of causes; where they overlap, the earlier one is believed."""
+
+_EMPTY: Final = frozenset({"verified_empty", "not_listed_yet"})
+_UNPLACED: Final = ("timestamp_missing", "off_grid", "overlap_conflict")
+_Series = tuple[str, str]
+_Note = tuple["datetime", "datetime", str]
+
+
+def known_causes(
+    tables: Iterable[Table], symbol: str | None = None, timeframe: str | None = None
+) -> dict[_Series, list[_Note]]:
+    """Return per series the intervals of which something is known, sorted and disjoint.
+
+    Args:
+        tables: those named in `NOTED`, in that order.
+        symbol: only this one.
+        timeframe: only this one.
+    """
+    wanted = [
+        pl.col(name) == value
+        for name, value in (("symbol", symbol), ("timeframe", timeframe))
+        if value is not None
+    ]
+    found: dict[_Series, list[_Note]] = defaultdict(list)
+    for table in tables:
+        rows = table.scan().filter(*wanted)
+        told = _refused(rows) if table.spec.name == "quarantine" else _noted(rows)
+        for name, frame, start, end, cause in told:
+            known = found[name, frame]
+            known += _beside((start, end, cause), known)
+            known.sort()
+    return dict(found)
+
+
+def explained(
+    series: Iterable[SeriesCoverage],
+    notes: Mapping[_Series, list[_Note]],
+    calendar_of: Callable[[str], Calendar],
+) -> list[SeriesCoverage]:
+    """Return `series` with a cause beside each gap, and the gaps that only `notes` know of."""
+    told = {(item.symbol, item.timeframe): item for item in series}
+    for symbol, timeframe in notes.keys() - told.keys():
+        told[symbol, timeframe] = _nothing(symbol, timeframe, calendar_of(symbol).name)
+    return [
+        _with_causes(item, notes[key]) if key in notes else item
+        for key, item in sorted(told.items())
+    ]
+
+
+def _with_causes(item: SeriesCoverage, notes: list[_Note]) -> SeriesCoverage:
+    step = Timeframe.parse(item.timeframe)
+    gaps = [piece for gap in item.gaps for piece in _split(gap, notes, step)]
+    beyond = [_gap(*note, step) for note in _beyond(item, notes, step)]
+    gaps = sorted([*gaps, *beyond])
+    more = sum(gap.missing for gap in beyond)
+    return replace(
+        item,
+        gaps=tuple(gaps),
+        expected=item.expected + more,
+        missing=item.missing + more,
+        verified_empty=sum(gap.missing for gap in gaps if gap.cause in _EMPTY),
+    )
+
+
+def _split(gap: Gap, notes: list[_Note], step: Timeframe) -> Iterator[Gap]:
+    """Cut a gap where the cause changes."""
+    at = gap.start
+    for start, end, cause in notes:
+        if end <= at or start >= gap.end:
+            continue
+        if start > at:
+            yield _gap(at, start, "", step)
+        first, at = max(at, start), min(end, gap.end)
+        yield _gap(first, at, cause, step)
+    if at < gap.end:
+        yield gap if at == gap.start else _gap(at, gap.end, "", step)
+
+
+def _beyond(item: SeriesCoverage, notes: list[_Note], step: Timeframe) -> Iterator[_Note]:
+    """Yield the parts of the notes before the first bar and after the last one."""
+    if item.first is None or item.last is None:
+        yield from notes
+        return
+    until = step.end_of(item.last)
+    for start, end, cause in notes:
+        if start < item.first:
+            yield start, min(end, item.first), cause
+        if end > until:
+            yield max(start, until), end, cause
+
+
+def _gap(start: datetime, end: datetime, cause: str, step: Timeframe) -> Gap:
+    return Gap(start, end, step.bars_between(start, end), cause)
+
+
+def _beside(note: _Note, known: list[_Note]) -> Iterator[_Note]:
+    """Yield the parts of `note` that no known interval covers."""
+    at, end, cause = note
+    for first, last, _ in known:
+        if last <= at or first >= end:
+            continue
+        if first > at:
+            yield at, first, cause
+        at = max(at, last)
+    if at < end:
+        yield at, end, cause
+
+
+def _noted(rows: pl.LazyFrame) -> Iterator[tuple[str, str, datetime, datetime, str]]:
+    yield from rows.select("symbol", "timeframe", "start", "end", "cause").collect().iter_rows()
+
+
+def _refused(rows: pl.LazyFrame) -> Iterator[tuple[str, str, datetime, datetime, str]]:
+    """Yield the bars of which a row was refused."""
+    places = (
+        rows.filter(~pl.col("rule").is_in(_UNPLACED), pl.col("ts").is_not_null())
+        .select("symbol", "timeframe", "ts")
+        .unique()
+        .collect()
+    )
+    for symbol, timeframe, ts in places.iter_rows():
+        yield symbol, timeframe, ts, Timeframe.parse(timeframe).end_of(ts), "quarantined"
+
+
+def _nothing(symbol: str, timeframe: str, calendar: str) -> SeriesCoverage:
+    return SeriesCoverage(
+        symbol=symbol,
+        timeframe=timeframe,
+        calendar=calendar,
+        first=None,
+        last=None,
+        expected=0,
+        present=0,
+        missing=0,
+        outside=0,
+        gaps=(),
+    )

@@ -1,0 +1,43 @@
+"""Backfill: which bars are missing, cut into shards that are fetched and published by themselves.
+
+Names resolve on first use (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quant_sdk.seamless.coordinator import BackfillCoordinator, InMemoryBackfillCoordinator
+    from quant_sdk.seamless.intervals import WINDOWS, missing, outside, without
+    from quant_sdk.seamless.shard import Shard, shards
+
+__all__ = [
+    "WINDOWS",
+    "BackfillCoordinator",
+    "InMemoryBackfillCoordinator",
+    "Shard",
+    "missing",
+    "outside",
+    "shards",
+    "without",
+]
+
+_HOMES = {
+    "coordinator": ("BackfillCoordinator", "InMemoryBackfillCoordinator"),
+    "intervals": ("WINDOWS", "missing", "outside", "without"),
+    "shard": ("Shard", "shards"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,89 @@
+"""Shards: pieces of missing intervals, aligned to a grid, each fetched and published by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from quant_sdk.lakehouse.coverage import opens_of, slots_of
+from quant_sdk.lakehouse.timeframe import Timeframe, from_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """Missing bars of one series within one cell of the grid.
+
+    Attributes:
+        symbol, timeframe: the series.
+        cell: the number of the cell; cells hold equally many bars, cell 0 begins with slot 0.
+        wanted: the missing intervals in it, ``[start, end)``, microseconds, sorted, disjoint.
+    """
+
+    symbol: str
+    timeframe: str
+    cell: int
+    wanted: tuple[tuple[int, int], ...]
+
+    @property
+    def start(self) -> int:
+        """The first opening that is missing, microseconds since the epoch."""
+        return self.wanted[0][0]
+
+    @property
+    def end(self) -> int:
+        """Where the last missing bar ends, exclusive."""
+        return self.wanted[-1][1]
+
+    @property
+    def id(self) -> str:
+        """Names the shard, the same in every process and run."""
+        return f"{self.symbol}/{self.timeframe}/{self.cell}"
+
+    @property
+    def bars(self) -> int:
+        """How many bars are missing."""
+        step = Timeframe.parse(self.timeframe)
+        return sum(step.slot_of(end) - step.slot_of(start) for start, end in self.wanted)
+
+    def describe(self) -> str:
+        """Return the shard as a person would say it."""
+        first, last = (from_micros(at).strftime("%Y-%m-%dT%H:%MZ") for at in (self.start, self.end))
+        return f"{self.symbol} {self.timeframe} [{first}, {last})"
+
+
+def shards(intervals: pl.DataFrame, timeframe: Timeframe, bars: int) -> Iterator[Shard]:
+    """Yield the shards of missing intervals, by symbol and time.
+
+    Args:
+        intervals: ``symbol``, ``start``, ``end`` (Int64 us, ``[start, end)``) on the grid.
+        timeframe: theirs.
+        bars: how many bars a cell holds.
+    """
+    slots = intervals.select(
+        "symbol",
+        start=slots_of(intervals["start"], timeframe),
+        end=slots_of(intervals["end"], timeframe),
+    )
+    first, last = pl.col("start") // bars, (pl.col("end") - 1) // bars
+    cut = (
+        slots.with_columns(cell=pl.int_ranges(first, last + 1))
+        .explode("cell")
+        .select(
+            "symbol",
+            "cell",
+            start=pl.max_horizontal("start", pl.col("cell") * bars),
+            end=pl.min_horizontal("end", (pl.col("cell") + 1) * bars),
+        )
+    )
+    opened = cut.with_columns(
+        start=opens_of(cut["start"], timeframe), end=opens_of(cut["end"], timeframe)
+    ).sort("symbol", "cell", "start")
+    grouped = opened.group_by("symbol", "cell", maintain_order=True).agg("start", "end")
+    for symbol, cell, starts, ends in grouped.iter_rows():
+        wanted = tuple(zip(starts, ends, strict=True))
+        yield Shard(symbol=symbol, timeframe=timeframe.text, cell=cell, wanted=wanted)
