@@ -31,14 +31,14 @@ def standing(
 
 
 def standing_control(workspace: Workspace, now: datetime) -> dict[str, Any]:
-    """Return the pauses that stand, and why the control file cannot be read, if it cannot."""
+    """Return the levels that stand, and why the control file cannot be read, if it cannot."""
     control = ControlFile(workspace).read()
-    pauses = [
-        item.to_dict()
-        for item in control.directives
-        if item.action == "pause" and (item.expires_at is None or item.expires_at > now)
-    ]
-    return {"pauses": pauses, "error": control.error.to_dict() if control.error else None}
+    standing = [item for item in control.directives if item.holds and not item.is_expired(now)]
+    return {
+        "pauses": [item.to_dict() for item in standing if item.action == "pause"],
+        "throttles": [item.to_dict() for item in standing if item.action == "throttle"],
+        "error": control.error.to_dict() if control.error else None,
+    }
 
 
 def _status_of(workspace: Workspace, registry: StageRegistry, run: RunRecord) -> dict[str, Any]:

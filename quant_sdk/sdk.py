@@ -240,8 +240,8 @@ class QuantSDK:
         """Return what control asks of runs, live or to come.
 
         Returns:
-            ``pauses``, the directives that pause and have not expired, and ``error``: why the
-            control file cannot be read, so that the last good directives stand in, or None.
+            ``pauses`` and ``throttles``, the directives that have not expired, and ``error``: why
+            the control file cannot be read, so that the last good directives stand in, or None.
         """
         from quant_sdk._standing import standing_control
 
@@ -280,6 +280,26 @@ class QuantSDK:
     def cancel(self, scope: str = ANY, *, reason: str = "") -> Answer:
         """End the runs in `scope` that are live now, at their next safe point."""
         return self._steer("cancel", scope, reason)
+
+    @on_class_or_instance
+    def throttle(
+        self,
+        max_requests_per_second: float | None = None,
+        scope: str = ANY,
+        *,
+        reason: str = "",
+        lasts: timedelta | None = None,
+    ) -> Answer:
+        """Bound how often runs ask venues; holds for later runs too. Without a rate, lift that.
+
+        Args:
+            max_requests_per_second: requests a second to each venue, above 0; None lifts the
+                throttle.
+            scope: ``*``, a stage id or a run id.
+            reason: for people who find it throttled.
+            lasts: after this the throttle ends by itself.
+        """
+        return self._steer("throttle", scope, reason, lasts, max_requests_per_second)
 
     @on_class_or_instance
     def tail(
@@ -350,7 +370,12 @@ class QuantSDK:
         return self.lakehouse.bars(symbol, timeframe, start, end)
 
     def _steer(
-        self, action: Any, scope: str, reason: str, lasts: timedelta | None = None
+        self,
+        action: Any,
+        scope: str,
+        reason: str,
+        lasts: timedelta | None = None,
+        max_requests_per_second: float | None = None,
     ) -> Answer:
         from quant_registry.steering import steer
 
@@ -363,6 +388,7 @@ class QuantSDK:
             actor=self.actor,
             clock=self.clock,
             lasts=lasts,
+            max_requests_per_second=max_requests_per_second,
         )
 
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "pause": (f"{_HOME}.steering:pause", "Ask runs to stop at their next safe point."),
     "resume": (f"{_HOME}.steering:resume", "Let paused runs go on."),
     "cancel": (f"{_HOME}.steering:cancel", "End live runs at their next safe point."),
+    "throttle": (f"{_HOME}.steering:throttle", "Bound how often runs ask venues."),
     "lock": (f"{_HOME}.lock:lock", "Show who holds the stages' locks, or recover one."),
     "audit": (f"{_HOME}.audit:audit", "Follow and verify the audit log."),
     "doctor": (f"{_HOME}.doctor:doctor", "Examine the workspace, and say what to do."),
@@ -42,6 +43,7 @@ COMMANDS = {
     "quarantine": (f"{_HOME}.quarantine:quarantine", "See the rows that were refused."),
     "migrate": (f"{_HOME}.migrate:migrate", "Begin to move a legacy folder."),
     "snapshot": (f"{_HOME}.snapshot:snapshot", "List and verify snapshots."),
+    "market": (f"{_HOME}.market:market", "Serve invented prices, the way venues serve real ones."),
     "mcp": (f"{_HOME}.mcp:mcp", "Serve the stages to agents over the Model Context Protocol."),
 }
 

@@ -1,7 +1,8 @@
 """Directives: what people and agents want of runs, and which one is in force.
 
 Pause and resume are levels: they hold for later runs too. Cancel is an edge: it touches only runs
-that started before it was issued. The most specific scope wins, then the latest.
+that started before it was issued. The most specific scope wins, then the latest. A throttle is a
+level that is weighed apart from them: it neither shadows a pause nor is shadowed by one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import orjson
 
 from .clock import iso, parse_iso
-from .errors import InvalidControl
+from .errors import InvalidControl, InvalidInput
 from .ids import stage_of_run_id
 
 if TYPE_CHECKING:
@@ -21,14 +22,20 @@ if TYPE_CHECKING:
 
 SCHEMA = "control/1"
 ANY = "*"
-Action = Literal["pause", "resume", "cancel"]
-_ACTIONS = ("pause", "resume", "cancel")
+Action = Literal["pause", "resume", "cancel", "throttle"]
+_ACTIONS = ("pause", "resume", "cancel", "throttle")
 _MAX_DIRECTIVES = 10_000
+RATE = "max_requests_per_second"
+# Slower than this is a pause, and waits of centuries overflow a clock.
+SLOWEST, FASTEST = 0.001, 1_000_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directive:
-    """One wish: `action` for the runs in `scope` (``*``, a stage id or a run id)."""
+    """One wish: `action` for the runs in `scope` (``*``, a stage id or a run id).
+
+    `max_requests_per_second` is a throttle's own; None lifts one.
+    """
 
     scope: str
     action: Action
@@ -36,10 +43,33 @@ class Directive:
     expires_at: datetime | None = None
     reason: str = ""
     actor: str = ""
+    max_requests_per_second: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is a level that holds runs back: a pause, or a throttle with a rate."""
+        return self.action == "pause" or (
+            self.action == "throttle" and self.max_requests_per_second is not None
+        )
+
+    @property
+    def lifts(self) -> bool:
+        """Whether it is the exception to a wider level: a resume, or a throttle without a rate."""
+        return self.action == "resume" or (
+            self.action == "throttle" and self.max_requests_per_second is None
+        )
+
+    def is_weighed_with(self, other: Directive) -> bool:
+        """Tell whether one of the two can win over the other: throttles only over throttles."""
+        return (self.action == "throttle") == (other.action == "throttle")
+
+    def is_expired(self, now: datetime) -> bool:
+        """Tell whether it is void at `now`."""
+        return self.expires_at is not None and self.expires_at <= now
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form the control file carries."""
-        return {
+        document: dict[str, Any] = {
             "scope": self.scope,
             "action": self.action,
             "reason": self.reason,
@@ -47,6 +77,9 @@ class Directive:
             "issued_at": iso(self.issued_at),
             "expires_at": iso(self.expires_at) if self.expires_at else None,
         }
+        if self.action == "throttle":
+            document[RATE] = self.max_requests_per_second
+        return document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,19 +105,36 @@ class Target:
 
 def in_force(directives: Iterable[Directive], target: Target, now: datetime) -> Directive | None:
     """Return the pause or cancel that `target` must obey, or None."""
+    return _winner(
+        (
+            directive
+            for directive in directives
+            if directive.action != "throttle"
+            and (directive.action != "cancel" or directive.issued_at > target.started_at)
+        ),
+        target,
+        now,
+    )
+
+
+def throttle_in_force(
+    directives: Iterable[Directive], target: Target, now: datetime
+) -> Directive | None:
+    """Return the throttle that `target` must keep to, or None."""
+    return _winner((item for item in directives if item.action == "throttle"), target, now)
+
+
+def _winner(directives: Iterable[Directive], target: Target, now: datetime) -> Directive | None:
+    """Return the most specific, then the latest; None for none, or for one that lifts."""
     heard = [
-        directive
-        for directive in directives
-        if target.specificity(directive.scope)
-        and (directive.expires_at is None or directive.expires_at > now)
-        and (directive.action != "cancel" or directive.issued_at > target.started_at)
+        item for item in directives if target.specificity(item.scope) and not item.is_expired(now)
     ]
     if not heard:
         return None
     # max() keeps the first of equals; of two issued at once the one further down is the later.
     heard.reverse()
     winner = max(heard, key=lambda item: (target.specificity(item.scope), item.issued_at))
-    return None if winner.action == "resume" else winner
+    return None if winner.lifts else winner
 
 
 def parse_control(content: bytes, written_at: datetime) -> tuple[Directive, ...]:
@@ -140,7 +190,35 @@ def _directive(entry: Any, index: int, written_at: datetime) -> Directive:
         expires_at=_moment(entry, "expires_at", place),
         reason=str(entry.get("reason") or "")[:500],
         actor=str(entry.get("actor") or "")[:128],
+        max_requests_per_second=_rate(entry, place) if action == "throttle" else None,
     )
+
+
+def check_rate(value: Any) -> float:
+    """Return a throttle's rate in requests a second.
+
+    Raises:
+        InvalidInput: no number, or none from 0.001 to 1,000,000; 0 would be a pause.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not SLOWEST <= value <= FASTEST:
+        raise InvalidInput(
+            f"{RATE} is {str(value)[:40]!r}",
+            fix=f"write a number from {SLOWEST} to {FASTEST:.0f}, or null to lift the throttle; "
+            "to stop requests altogether use pause",
+        )
+    return float(value)
+
+
+def _rate(entry: dict[str, Any], place: str) -> float | None:
+    # A forgotten rate must not lift a throttle.
+    value = entry.get(RATE, "missing")
+    if value is None:
+        return None
+    try:
+        return check_rate(value)
+    except InvalidInput as error:
+        raise InvalidControl(f"{place}: {error.message}", fix=error.fix) from error
 
 
 def _moment(entry: dict[str, Any], key: str, place: str) -> datetime | None:
@@ -164,21 +242,28 @@ def supersede(
     Expired ones and those of the same scope go, and with a pause or a cancel the resumes of
     narrower scopes, which were exceptions to an earlier one. A resume is kept only as long as a
     wider pause would hold its scope otherwise, so that it does not shadow the pauses of next week.
+    With a throttle the same happens among the throttles, one without a rate being their resume.
     """
     kept = [
         item
         for item in directives
-        if item.scope != new.scope and (item.expires_at is None or item.expires_at > now)
+        if not item.is_expired(now) and not (item.scope == new.scope and item.is_weighed_with(new))
     ]
-    if new.action != "resume":
+    if not new.lifts:
         kept = [
-            item for item in kept if item.action != "resume" or not _is_wider(new.scope, item.scope)
+            item
+            for item in kept
+            if not (item.lifts and item.is_weighed_with(new) and _is_wider(new.scope, item.scope))
         ]
-    pauses = [item.scope for item in (*kept, new) if item.action == "pause"]
+    kept.append(new)
     return tuple(
         item
-        for item in (*kept, new)
-        if item.action != "resume" or any(_is_wider(scope, item.scope) for scope in pauses)
+        for item in kept
+        if not item.lifts
+        or any(
+            other.holds and other.is_weighed_with(item) and _is_wider(other.scope, item.scope)
+            for other in kept
+        )
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .control import ANY, Action, Directive, Target, in_force
+from .control import ANY, Action, Directive, Target, in_force, throttle_in_force
 from .control_file import ControlFile
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ class Sight:
 
     Attributes:
         wanted: the pause or cancel that the run must obey, or None.
+        throttle: the throttle that the run must keep to, or None.
         digest: of the file's content.
         changed: the content is another than at the last look.
         trouble: why the file cannot be read, once, when it is time to tell.
     """
 
     wanted: Directive | None
+    throttle: Directive | None
     digest: str
     changed: bool
     trouble: InvalidControl | None
@@ -69,7 +71,11 @@ class ControlWatch:
             self._file.remember(control)
         trouble = self._trouble(control)
         return Sight(
-            wanted=self._wanted(control), digest=control.digest, changed=changed, trouble=trouble
+            wanted=self._wanted(control),
+            throttle=throttle_in_force(control.directives, self._target, self._clock.now()),
+            digest=control.digest,
+            changed=changed,
+            trouble=trouble,
         )
 
     def _trouble(self, control: Control) -> InvalidControl | None:

@@ -6,6 +6,8 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,7 +16,6 @@ from .errors import Corrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 # Bounds what a hostile or broken file can make a reader hold in memory.
 MAX_JSON_BYTES = 64 * 1024 * 1024
@@ -36,23 +37,46 @@ def write_atomic(path: Path, content: bytes, *, guard: Callable[[], bool] | None
     Returns:
         Whether the file was replaced.
     """
+    fill = partial(_fill, content=content)
     for _ in range(_TRIES):
         try:
-            return _replace(path, content, guard)
+            return _replace(path, fill, guard)
         except FileNotFoundError:  # no folder yet, or it was removed under us
             with suppress(FileNotFoundError):
                 make_folder(path.parent)
-    return _replace(path, content, guard)
+    return _replace(path, fill, guard)
 
 
-def _replace(path: Path, content: bytes, guard: Callable[[], bool] | None) -> bool:
+def write_atomic_by(path: Path, write: Callable[[Path], None]) -> None:
+    """Replace `path`, as `write_atomic` does, by the file that `write` makes.
+
+    Args:
+        path: the file.
+        write: makes or overwrites the file at the path it is given, whole; called once.
+    """
+    make_folder(path.parent)
+
+    def fill(_: int, temporary: str) -> None:
+        write(Path(temporary))
+        sync_folder(temporary)  # by its name: `write` may have put another file there
+
+    _replace(path, fill, None)
+
+
+def _fill(descriptor: int, _: str, *, content: bytes) -> None:
+    write_all(descriptor, content)
+    os.fsync(descriptor)
+
+
+def _replace(
+    path: Path, fill: Callable[[int, str], None], guard: Callable[[], bool] | None
+) -> bool:
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         try:
-            write_all(descriptor, content)
-            os.fsync(descriptor)
+            fill(descriptor, temporary)
         finally:
             os.close(descriptor)
         if guard is not None and not guard():
@@ -75,7 +99,7 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def sync_folder(folder: Path | str) -> None:
-    """Make the names in `folder` durable."""
+    """Make the names in `folder` durable; of a file, its content."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -86,6 +86,8 @@ class Lifecycle:
         self._control = ControlWatch(workspace, target, clock, self._stop)
         self._control_digest: str | None = None
         self._directive: Directive | None = None
+        self._throttle: Directive | None = None
+        self._ending = threading.Event()  # `stop` may be shared with a parent: not ours to set
         self._reported: dict[str, Any] = dict.fromkeys(REPORTED)
         self._committing = False
         self._dirty = False
@@ -201,6 +203,21 @@ class Lifecycle:
         if self._directive is not None or self._fault is not None or self._stop.is_set():
             self._obey(drain)
 
+    def rest(self, seconds: float) -> bool:
+        """Wait `seconds`, less where the run is to end; tell whether it goes on."""
+        if seconds > 0 and not self._is_ending():
+            self.clock.wait(self._ending, min(seconds, threading.TIMEOUT_MAX))
+        return not self._is_ending()
+
+    def _is_ending(self) -> bool:
+        return self._ending.is_set() or self._stop.is_set()
+
+    @property
+    def max_requests_per_second(self) -> float | None:
+        """The rate of the throttle in force, or None."""
+        throttle = self._throttle
+        return None if throttle is None else throttle.max_requests_per_second
+
     def verify_ownership(self) -> None:
         """Raise OwnershipLost where the lock is no longer this run's."""
         if self._lock is not None:
@@ -244,6 +261,7 @@ class Lifecycle:
     def _attendant_failed(self, error: BaseException) -> None:
         with self._changed:
             self._fault = error
+            self._ending.set()
             self._changed.notify_all()
 
     def _observe(self) -> None:
@@ -252,7 +270,19 @@ class Lifecycle:
         self._control_digest = sight.digest
         if sight.trouble is not None:
             self.emit("control_unreadable", status="warning", error=sight.trouble.to_dict())
+        self._keep_to(sight.throttle)
         self._follow(sight.wanted)
+
+    def _keep_to(self, throttle: Directive | None) -> None:
+        before, self._throttle = self.max_requests_per_second, throttle
+        rate = self.max_requests_per_second
+        if rate != before:
+            self.emit(
+                "unthrottled" if throttle is None else "throttled",
+                status=self.record.state,
+                max_requests_per_second=rate,
+                directive=None if throttle is None else throttle.to_dict(),
+            )
 
     def _follow(self, wanted: Directive | None) -> None:
         state = self.record.state
@@ -260,6 +290,7 @@ class Lifecycle:
             return  # an edge: nothing takes it back
         self._directive = wanted
         if wanted is not None and wanted.action == "cancel":
+            self._ending.set()
             self._move("cancel_requested", "cancel_requested", wanted)
         elif wanted is not None and state == "running":
             self._move("pause_requested", "pause_requested", wanted)
@@ -331,7 +362,7 @@ class Lifecycle:
         )
 
     def _status_document(self) -> dict[str, Any]:
-        record, directive = self.record, self._directive
+        record, directive, throttle = self.record, self._directive, self._throttle
         now = iso(self.clock.now())
         return {
             **self._reported,
@@ -349,6 +380,7 @@ class Lifecycle:
             "control": {
                 "digest": self._control_digest,
                 "directive": None if directive is None else directive.to_dict(),
+                "throttle": None if throttle is None else throttle.to_dict(),
                 "committing": self._committing,
             },
             "error": record.error,

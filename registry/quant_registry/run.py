@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .files import dump_json, read_json, write_atomic
+from .files import dump_json, read_json, write_atomic, write_atomic_by
 from .progress import Progress
 from .record import find_record
 
@@ -79,8 +79,28 @@ class Run:
         self._life.report(**fields)
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Append an event to the audit log, with the run's progress."""
+        """Append an event to the audit log, with the run's progress; ``durable=True`` fsyncs it."""
         self._life.emit(event, **fields)
+
+    @property
+    def max_requests_per_second(self) -> float | None:
+        """The throttle in force for this run, in requests a second to a venue, or None.
+
+        It may change at any time: ask again before each request.
+        """
+        return self._life.max_requests_per_second
+
+    def rest(self, seconds: float) -> bool:
+        """Wait, and tell whether the run goes on; may be called from threads of `map`.
+
+        Args:
+            seconds: how long. The wait ends early where the run is to be cancelled, or cannot go
+                on; a pause waits for the end of a rest.
+
+        Returns:
+            False where the run is to end: give up what is in hand.
+        """
+        return self._life.rest(seconds)
 
     def safe_point(self) -> None:
         """Obey pause and cancel here; call it where nothing is half done."""
@@ -227,6 +247,20 @@ class Run:
         """Write ``<name>.json`` for people and later stages; return its path in the workspace."""
         path = self.workspace.inside(self.workspace.export_dir(self.run_id) / f"{name}.json")
         write_atomic(path, dump_json(document))
+        return self.workspace.display(path)
+
+    def export_file(self, name: str, write: Callable[[Path], None]) -> str:
+        """Export the file that `write` makes, whole or not at all; return its path.
+
+        Args:
+            name: the file's, with its suffix.
+            write: makes the file at the path it is given, which is not yet the final one.
+
+        Returns:
+            The path in the workspace, as `export` gives it.
+        """
+        path = self.workspace.inside(self.workspace.export_dir(self.run_id) / name)
+        write_atomic_by(path, write)
         return self.workspace.display(path)
 
     def _folder(self, name: str) -> Path:

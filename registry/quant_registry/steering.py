@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .clock import parse_iso
-from .control import ANY, Action, Directive, Target, in_force, supersede
+from .control import ANY, RATE, Action, Directive, Target, check_rate, in_force, supersede
 from .control_file import ControlFile
 from .errors import Corrupted, InvalidIdentifier, InvalidInput
 from .ids import check_label, check_run_id
@@ -38,9 +38,13 @@ class Answer:
         outcome: of the only run concerned; ``mixed`` for several that differ, ``not_running`` for
             none (a pause then still holds for later runs).
         runs: the outcome of each run: ``pausing``, ``paused``, ``already_paused``, ``committing``,
-            ``resumed``, ``already_running``, ``still_paused``, ``cancelling``, ``cancelled``.
-        lifted: scopes of pauses that stood before and do not any more.
-        standing: scopes of pauses that stand now, for later runs too.
+            ``resumed``, ``already_running``, ``still_paused``, ``cancelling``, ``cancelled``,
+            ``throttling``, ``throttled``, ``unthrottling``, ``unthrottled``, ``still_throttled``
+            (to another rate, by a narrower throttle).
+        lifted: scopes of pauses that stood before and do not any more; after a throttle, of
+            throttles.
+        standing: scopes of pauses that stand now, for later runs too; after a throttle, of
+            throttles.
     """
 
     action: Action
@@ -81,20 +85,19 @@ def steer(  # noqa: PLR0913 - a directive has these parts
     actor: str,
     clock: Clock,
     lasts: timedelta | None = None,
+    max_requests_per_second: float | None = None,
     patience: float = 1.0,
 ) -> Answer:
     """Issue a directive and wait up to `patience` seconds for the runs concerned to hear it.
 
     `registry` is asked whether `scope` is a stage; it may be None where the scope is ``*``.
+    `max_requests_per_second` is the rate of a throttle; None lifts it.
 
     Raises:
-        InvalidInput: the scope names no stage and no run, or a cancel or resume has a duration.
+        InvalidInput: the scope names no stage and no run, the rate is none, or what only ends or
+            lifts has a duration.
     """
     _check_scope(workspace, registry, scope)
-    if lasts is not None and (action != "pause" or lasts.total_seconds() <= 0):
-        raise InvalidInput(
-            "only a pause lasts for a time, and a positive one", fix="write: quant pause --for 30m"
-        )
     now = clock.now()
     directive = Directive(
         scope=scope,
@@ -103,36 +106,44 @@ def steer(  # noqa: PLR0913 - a directive has these parts
         expires_at=None if lasts is None else now + lasts,
         reason=reason,
         actor=check_label(actor, "actor"),
+        max_requests_per_second=(
+            None if max_requests_per_second is None else check_rate(max_requests_per_second)
+        ),
     )
+    if lasts is not None and (not directive.holds or lasts.total_seconds() <= 0):
+        raise InvalidInput(
+            "only a pause or a throttle lasts for a time, and a positive one",
+            fix="write: quant pause --for 30m",
+        )
     concerned = [run for run in live_runs(workspace) if _concerns(directive, run)]
-    before = {run.run_id: _state(workspace, run)[0] for run in concerned}
+    before = {run.run_id: _heard(workspace, run, "").state for run in concerned}
     file = ControlFile(workspace)
-    stood = _pauses(file.read().directives, now)
+    stood = _levels(file.read().directives, directive, now)
     control = file.change(
         lambda old: _issue(_without_ended(workspace, old), directive, concerned, now)
     )
     deadline = clock.monotonic() + patience
     runs = []
     for run in concerned:
-        state, committing = _await(workspace, run, control.digest, deadline, clock)
-        outcome = _outcome(action, before[run.run_id], state, committing=committing)
+        heard = _await(workspace, run, control.digest, deadline, clock)
+        outcome = _outcome(directive, before[run.run_id], heard)
         runs.append({"run_id": run.run_id, "stage_id": run.stage_id, "outcome": outcome})
     return Answer(
         action=action,
         scope=scope,
         outcome=_overall(run["outcome"] for run in runs),
         runs=tuple(runs),
-        lifted=tuple(sorted(stood - _pauses(control.directives, now))),
-        standing=tuple(sorted(_pauses(control.directives, now))),
+        lifted=tuple(sorted(stood - _levels(control.directives, directive, now))),
+        standing=tuple(sorted(_levels(control.directives, directive, now))),
     )
 
 
-def _pauses(directives: Iterable[Directive], now: datetime) -> set[str]:
-    """Return the scopes of the pauses that stand at `now`."""
+def _levels(directives: Iterable[Directive], like: Directive, now: datetime) -> set[str]:
+    """Return the scopes of the pauses that stand at `now`; where `like` is one, of throttles."""
     return {
         item.scope
         for item in directives
-        if item.action == "pause" and (item.expires_at is None or item.expires_at > now)
+        if item.holds and item.is_weighed_with(like) and not item.is_expired(now)
     }
 
 
@@ -190,51 +201,78 @@ def _concerns(directive: Directive, run: RunRecord) -> bool:
     return _target(run).specificity(directive.scope) > 0
 
 
+class _Heard(NamedTuple):
+    """What a run tells of what it has heard; `rate` is of the throttle that it keeps to."""
+
+    state: str
+    heard: bool
+    committing: bool = False
+    rate: Any = None
+
+
 def _await(
     workspace: Workspace,
     run: RunRecord,
     digest: str,
     deadline: float,
     clock: Clock,
-) -> tuple[str, bool]:
-    """Return the run's state once it has heard the directive, or when patience ends."""
+) -> _Heard:
+    """Return what the run tells once it has heard the directive, or when patience ends."""
     never = threading.Event()
     while True:
-        state, heard, committing = _heard(workspace, run, digest)
-        if heard or clock.monotonic() >= deadline:
-            return state, committing
+        told = _heard(workspace, run, digest)
+        if told.heard or clock.monotonic() >= deadline:
+            return told
         clock.wait(never, _POLL_SECONDS)
 
 
-def _heard(workspace: Workspace, run: RunRecord, digest: str) -> tuple[str, bool, bool]:
+def _heard(workspace: Workspace, run: RunRecord, digest: str) -> _Heard:
     record = read_record(workspace, run.run_id)
     status = own_status(workspace, record)
     if record.is_terminal or not status:
-        return record.state, record.is_terminal, False
+        return _Heard(record.state, record.is_terminal)
     control = status.get("control") or {}
     # A paused run hears of a resume before its body has woken.
     waking = control.get("directive") is None and status["state"] in {"paused", "pause_requested"}
-    heard = control.get("digest") == digest and not waking
-    return status["state"], heard, bool(control.get("committing"))
+    throttle = control.get("throttle")
+    return _Heard(
+        status["state"],
+        heard=control.get("digest") == digest and not waking,
+        committing=bool(control.get("committing")),
+        rate=throttle.get(RATE) if isinstance(throttle, dict) else None,
+    )
 
 
-def _state(workspace: Workspace, run: RunRecord) -> tuple[str, bool]:
-    state, _, committing = _heard(workspace, run, "")
-    return state, committing
-
-
-def _outcome(action: Action, before: str, state: str, *, committing: bool) -> str:
+def _outcome(directive: Directive, before: str, told: _Heard) -> str:
+    action, state = directive.action, told.state
     if state in {"succeeded", "failed", "abandoned"}:
         return state
+    if action == "throttle":
+        return _throttled(directive, told)
     if action == "cancel":
         return "cancelled" if state == "cancelled" else "cancelling"
     if action == "resume":
         if state in {"paused", "pause_requested"}:
             return "still_paused"
         return "resumed" if before in {"paused", "pause_requested"} else "already_running"
-    if state == "paused":
+    return _paused(before, told)
+
+
+def _paused(before: str, told: _Heard) -> str:
+    if told.state == "paused":
         return "already_paused" if before == "paused" else "paused"
-    return "committing" if committing else "pausing"
+    return "committing" if told.committing else "pausing"
+
+
+def _throttled(directive: Directive, told: _Heard) -> str:
+    wanted = directive.max_requests_per_second
+    if told.state == "cancelled":
+        return told.state
+    if not told.heard:
+        return "unthrottling" if wanted is None else "throttling"
+    if told.rate == wanted:
+        return "unthrottled" if wanted is None else "throttled"
+    return "still_throttled"
 
 
 def _overall(outcomes: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ PLACES = {
     "STAGE": MIGRATION,
     "LOCK_ID": "agent-7",
     "NAME": "status",
+    "RATE": "2",
     "SYMBOL": "BINANCE:ADABTC",
     "TIMEFRAME": "5m",
     "PATH": "data/demo/lakehouse_v1",

@@ -14,7 +14,7 @@ from _mcp import MIGRATION, PATIENCE, Served, ask, demo_workspace, fail, talk
 from quant_registry.audit_reader import verify_chain
 from quant_sdk import QuantSDK, Workspace
 
-WRITING = {"run_stage", "pause", "resume", "cancel"}
+WRITING = {"run_stage", "pause", "resume", "cancel", "throttle"}
 READING = {
     "list_stages",
     "describe_stage",
@@ -120,6 +120,7 @@ def test_answers_are_those_of_the_command_line(migrated):
         "pause": ({"scope": MIGRATION}, ("pause", "--scope", MIGRATION)),
         "resume": ({"scope": MIGRATION}, ("resume", "--scope", MIGRATION)),
         "cancel": ({}, ("cancel",)),
+        "throttle": ({"scope": MIGRATION}, ("throttle", "--off", "--scope", MIGRATION)),
     }
 
     async def talking(client):

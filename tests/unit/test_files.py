@@ -8,7 +8,13 @@ import pytest
 
 from quant_registry import files
 from quant_registry.errors import Corrupted
-from quant_registry.files import dump_json, make_folder, read_json, write_atomic
+from quant_registry.files import (
+    dump_json,
+    make_folder,
+    read_json,
+    write_atomic,
+    write_atomic_by,
+)
 
 
 def test_a_reader_never_sees_half_of_a_file(tmp_path):  # req: status-atomic
@@ -114,3 +120,26 @@ def test_a_value_that_holds_itself_is_written_too():
     circle: list[object] = []
     circle.append(circle)
     assert orjson.loads(dump_json({"value": circle}))
+
+
+def test_a_file_that_is_made_by_others_replaces_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "made" / "x.bin"
+    seen = []
+
+    def write(at):
+        seen.append(at)
+        at.write_bytes(b"whole")
+        assert not path.exists()
+
+    write_atomic_by(path, write)
+    assert path.read_bytes() == b"whole"
+    assert seen[0].parent == path.parent
+
+    def fail(at):
+        at.write_bytes(b"half")
+        raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        write_atomic_by(path, fail)
+    assert path.read_bytes() == b"whole"
+    assert [item.name for item in path.parent.iterdir()] == ["x.bin"]

@@ -35,7 +35,8 @@ directive = st.fixed_dictionaries(
     {},
     optional={
         "scope": st.sampled_from(["*", "r", "t.stage", ""]) | anything,
-        "action": st.sampled_from(["pause", "resume", "cancel"]) | anything,
+        "action": st.sampled_from(["pause", "resume", "cancel", "throttle"]) | anything,
+        "max_requests_per_second": st.floats() | anything,
         "issued_at": st.sampled_from(
             ["2026-02-03T00:00:00Z", "2026-02-03", "9999-12-31T23:59:59-23:59"]
         )

@@ -172,6 +172,8 @@ def _run(ctx: click.Context, spec: StageSpec, options: StageOptions) -> int:
             on_start=_announcer(session, spec, during),
             **asked,
         )
+    for warning in (record.result or {}).get("warnings") or ():
+        session.output.note(f"warning: {printable(str(warning))}")
     session.output.emit(documents.outcome(record), _outcome_text)
     if record.error is not None and not session.output.json:
         session.output.fail(record.error)

@@ -56,6 +56,16 @@ def control_lines(control: dict[str, Any]) -> Iterator[str]:
         scope = "" if pause["scope"] == "*" else f" --scope {pause['scope']}"
         told = f"a pause of {pause['scope']} stands{who}{why}{until}: quant resume{scope}"
         yield cell(told, widest=None)
+    for throttle in control["throttles"]:
+        who = f" by {throttle['actor']}" if throttle["actor"] else ""
+        why = f" ({throttle['reason']})" if throttle["reason"] else ""
+        until = f" until {throttle['expires_at']}" if throttle["expires_at"] else ""
+        scope = "" if throttle["scope"] == "*" else f" --scope {throttle['scope']}"
+        told = (
+            f"{throttle['scope']} is throttled to {throttle['max_requests_per_second']:g} requests "
+            f"a second{who}{why}{until}: quant throttle --off{scope}"
+        )
+        yield cell(told, widest=None)
 
 
 def _standing(run: dict[str, Any]) -> Iterator[str]:

@@ -205,6 +205,14 @@ TOOLS = (
         more=_STEERED,
     ),
     Tool(
+        name="throttle",
+        method="throttle",
+        answer=_steer("throttle"),
+        output=answers.steered,
+        writes=True,
+        more=_STEERED,
+    ),
+    Tool(
         name="tail_audit",
         method="tail",
         answer=documents.events,
