@@ -63,6 +63,14 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip()) and "\0" not in value
 
 
+def _is_calendar(value: Any) -> bool:
+    if value in CALENDARS:
+        return True
+    from quant_sdk.lakehouse.sessions import is_exchange
+
+    return isinstance(value, str) and is_exchange(value)
+
+
 def _is_days(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_DAYS
 
@@ -76,6 +84,11 @@ TEXT = Shape(test=_is_text, fix="write a text")
 TEXTS = Shape(test=lambda value: isinstance(value, list), fix="write a list of texts", items=TEXT)
 TIMEFRAME = Shape(test=_is_timeframe, fix="write a timeframe: 1m, 5m, 1h, 1d")
 DAYS = Shape(test=_is_days, fix="write a positive number of days")
+CALENDAR = Shape(
+    test=_is_calendar,
+    fix=f"use {', '.join(CALENDARS)} or a name of exchange-calendars, such as XNYS "
+    "(pip install 'quant-stage-sdk[calendars]')",
+)
 FLAG = Shape(test=lambda value: isinstance(value, bool), fix="write true or false")
 
 LEGACY = Shape(
@@ -91,7 +104,7 @@ LEGACY = Shape(
         "timestamp_unit": _one_of(UNITS),
         "symbol": TEXT,
         "asset_type": TEXT,
-        "calendar": _one_of(CALENDARS),
+        "calendar": CALENDAR,
         "timezone": TEXT,
     },
 )

@@ -1,0 +1,83 @@
+"""What a scanner's refusal means: be patient, try again, or do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from quant_registry.errors import SourceError, SourceRefused, VenueBusy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from quant_registry.clock import Clock
+
+_TOO_MANY: Final = 429
+_TOO_SLOW: Final = 408
+_SERVER: Final = 500
+_LONGEST_PATIENCE: Final = 86_400.0
+_READ: Final = 10_000
+_DIGITS: Final = 9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """An answer that is not 200.
+
+    Attributes:
+        status: of HTTP.
+        headers: names in any case.
+        content: never shown; a server may repeat in it what it was sent.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def error(self, source: str, market: str, body: dict[str, Any], clock: Clock) -> SourceError:
+        """Return it as an error.
+
+        Args:
+            source: who answered.
+            market: what was asked.
+            body: the request's.
+            clock: tells how long it is to a date in ``Retry-After``.
+        """
+        told = f"{source} answered {self.status} for {market}"
+        if self.status == _TOO_MANY:
+            return VenueBusy(
+                f"{told}: too many requests",
+                fix="ask less often: max_requests_per_second in quant.yml, or quant throttle",
+                retry_after=self.patience(clock),
+            )
+        if self.status >= _SERVER or self.status == _TOO_SLOW:
+            return SourceError(told, fix="try again later")
+        named = self.named(body)
+        return SourceRefused(
+            f"{told}, about {named}" if named else told,
+            fix="correct columns, filters and markets of the scanner file, or the session cookie",
+        )
+
+    def patience(self, clock: Clock) -> float | None:
+        """Return the seconds of ``Retry-After``, a number or an HTTP date, a day at most.
+
+        None stands where the header is missing or neither.
+        """
+        text = (self.headers.get("Retry-After") or "").strip()
+        if text.isascii() and text.isdecimal() and len(text) <= _DIGITS:
+            return min(float(text), _LONGEST_PATIENCE)
+        try:
+            seconds = (parsedate_to_datetime(text) - clock.now()).total_seconds()
+        except (ValueError, TypeError, OverflowError):  # no date, or one without a zone
+            return None
+        return min(max(seconds, 0.0), _LONGEST_PATIENCE)
+
+    def named(self, body: dict[str, Any]) -> str:
+        """Return those words of our request that the refusal repeats in quotes, three at most."""
+        text = self.content[:_READ].decode("utf-8", "replace").replace('\\"', '"')
+        words = [*body["columns"], *(item["left"] for item in body["filter"]), *body["markets"]]
+        quoted = [
+            word for word in dict.fromkeys(words) if f'"{word}"' in text or f"'{word}'" in text
+        ]
+        return ", ".join(quoted[:3])

@@ -1,0 +1,1 @@
+"""The stages of the daily data cycle."""
