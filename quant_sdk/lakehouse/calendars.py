@@ -1,8 +1,10 @@
 """When a market trades, and so which bars of the grid are expected.
 
-Two calendars: `ALWAYS` (24x7, crypto) and `FX` (24x5, closed from Friday 17:00 to Sunday 17:00 in
-New York, daylight saving time included). A bar is expected when any part of its half-open
+Two calendars of our own: `ALWAYS` (24x7, crypto) and `FX` (24x5, closed from Friday 17:00 to Sunday
+17:00 in New York, daylight saving time included). A bar is expected when any part of its half-open
 ``[ts, ts + timeframe)`` is open. Holidays are not modelled: a quiet Christmas is missing bars.
+Exchanges' calendars (``XNYS``, ``XLON`` …), with their holidays, come from the package
+exchange-calendars; see `quant_sdk.lakehouse.sessions`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from typing import Final, Protocol
 
 import polars as pl
 
-from quant_registry.errors import UnknownName
 from quant_sdk.lakehouse.symbols import split_symbol
 from quant_sdk.lakehouse.timeframe import Timeframe
 
@@ -30,7 +31,7 @@ class Calendar(Protocol):
 
     @property
     def name(self) -> str:
-        """The name the manifest uses: ``24x7`` or ``24x5``."""
+        """The name the manifest uses: ``24x7``, ``24x5``, or an exchange's such as ``XNYS``."""
 
     @property
     def always_open(self) -> bool:
@@ -82,13 +83,17 @@ CALENDARS: Final = {calendar.name: calendar for calendar in (ALWAYS, FX)}
 def calendar_for(symbol: str, name: str | None = None) -> Calendar:
     """Return the calendar called ``name``, or without a name that of the symbol's exchange.
 
+    An exchange's calendar keeps the sessions that it has made: use one again for all its symbols.
+
     Raises:
         UnknownName: no calendar is called so.
+        MissingExtra: it is an exchange's, and exchange-calendars is not installed.
         InvalidIdentifier: the symbol is none.
     """
     if name is None:
         return FX if split_symbol(symbol)[0] in FX_VENUES else ALWAYS
-    if name not in CALENDARS:
-        known = " and ".join(CALENDARS)
-        raise UnknownName(name, CALENDARS, fix=f"the calendars are {known}")
-    return CALENDARS[name]
+    if name in CALENDARS:
+        return CALENDARS[name]
+    from quant_sdk.lakehouse.sessions import ExchangeSessions
+
+    return ExchangeSessions(name)

@@ -66,4 +66,14 @@ def test_named_calendar_wins_over_the_venue():
 def test_unknown_calendar_is_answered_with_the_known_ones():
     with pytest.raises(UnknownName) as caught:
         calendar_for("BINANCE:ADABTC", "24/7")
-    assert caught.value.fix == "the calendars are 24x7 and 24x5"
+    assert caught.value.fix.startswith("the calendars are 24x7, 24x5 and those of exchange-cal")
+
+
+def test_an_exchanges_calendar_is_known_by_its_name():
+    calendar = calendar_for("NYSE:IBM", "XNYS")
+    assert (calendar.name, calendar.always_open) == ("XNYS", False)
+    assert expected(calendar, "1d", (2024, 7, 4), (2024, 7, 5), (2024, 7, 6)) == [
+        False,
+        True,
+        False,
+    ]
