@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NOTED: Final = ("verified_empty", "unfilled", "quarantine")
 """The tables that tell of causes; where they overlap, the earlier one is believed."""
 
-_EMPTY: Final = frozenset({"verified_empty", "not_listed_yet"})
+EMPTY: Final = frozenset({"verified_empty", "not_listed_yet"})
 _UNPLACED: Final = ("timestamp_missing", "off_grid", "overlap_conflict")
 _Series = tuple[str, str]
 _Note = tuple["datetime", "datetime", str]
@@ -70,7 +70,7 @@ def explained(
 
 def _with_causes(item: SeriesCoverage, notes: list[_Note]) -> SeriesCoverage:
     step = Timeframe.parse(item.timeframe)
-    gaps = [piece for gap in item.gaps for piece in _split(gap, notes, step)]
+    gaps = [piece for gap in item.gaps for piece in with_causes(gap, notes, step)]
     beyond = [_gap(*note, step) for note in _beyond(item, notes, step)]
     gaps = sorted([*gaps, *beyond])
     more = sum(gap.missing for gap in beyond)
@@ -79,11 +79,11 @@ def _with_causes(item: SeriesCoverage, notes: list[_Note]) -> SeriesCoverage:
         gaps=tuple(gaps),
         expected=item.expected + more,
         missing=item.missing + more,
-        verified_empty=sum(gap.missing for gap in gaps if gap.cause in _EMPTY),
+        verified_empty=sum(gap.missing for gap in gaps if gap.cause in EMPTY),
     )
 
 
-def _split(gap: Gap, notes: list[_Note], step: Timeframe) -> Iterator[Gap]:
+def with_causes(gap: Gap, notes: list[_Note], step: Timeframe) -> Iterator[Gap]:
     """Cut a gap where the cause changes."""
     at = gap.start
     for start, end, cause in notes:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from quant_registry.workspace import Workspace
 
 _DAY: Final = date(2000, 1, 1)
+_REFUSED: Final = pl.col("replayed_by").is_null()
 _COLUMNS: Final = ("ts", "open", "high", "low", "close", "volume", "source")
 
 
@@ -77,7 +78,7 @@ class Lakehouse:
         """
         check_symbol(symbol)
         step = Timeframe.parse(timeframe)
-        first, last = _instant(start, "start"), _instant(end, "end")
+        first, last = instant(start, "start"), instant(end, "end")
         filters = [pl.col("symbol") == symbol, pl.col("timeframe") == timeframe]
         series = self.table("bars").scan().filter(*filters)
         if first is not None:
@@ -112,13 +113,14 @@ class Lakehouse:
             bars = bars.filter(pl.col("symbol") == check_symbol(symbol))
         if timeframe is not None:
             bars = bars.filter(pl.col("timeframe") == Timeframe.parse(timeframe).text)
-        calendar_of = calendar_of or self._calendar_of()
+        calendar_of = calendar_of or self.calendars()
         notes = known_causes([self.table(name) for name in NOTED], symbol, timeframe)
         return explained(
             coverage(bars.sort("timeframe", "symbol", "ts"), calendar_of), notes, calendar_of
         )
 
-    def _calendar_of(self) -> Callable[[str], Calendar]:
+    def calendars(self) -> Callable[[str], Calendar]:
+        """Return what gives a symbol's calendar: as its source declared it, else its venue's."""
         last = {entry.source: entry for entry in Ledger(self._workspace.lakehouse).entries()}
         declared = {
             entry.symbol: entry.calendar for entry in last.values() if entry.calendar is not None
@@ -135,6 +137,7 @@ class Lakehouse:
         return (
             self.table("quarantine")
             .scan()
+            .filter(_REFUSED)
             .group_by(keys)
             .agg(pl.len().alias("rows"))
             .sort(keys)
@@ -146,7 +149,7 @@ class Lakehouse:
         self, symbol: str | None = None, rule: str | None = None, limit: int = 50
     ) -> pl.DataFrame:
         """Return the first `limit` quarantined rows of a symbol and a rule."""
-        rows = self.table("quarantine").scan()
+        rows = self.table("quarantine").scan().filter(_REFUSED)
         if symbol is not None:
             rows = rows.filter(pl.col("symbol") == check_symbol(symbol))
         if rule is not None:
@@ -215,7 +218,12 @@ def _bucket(at: datetime, timeframe: Timeframe) -> str:
     return f"{at:{timeframe.bucket_format}}".rjust(len(f"{_DAY:{timeframe.bucket_format}}"), "0")
 
 
-def _instant(value: datetime | str | None, name: str) -> datetime | None:
+def instant(value: datetime | str | None, name: str) -> datetime | None:
+    """Return an aware datetime or ISO text in UTC; a text without offset is read as UTC.
+
+    Raises:
+        InvalidInput: it is naive, or no time; `name` says which.
+    """
     if value is None:
         return None
     try:

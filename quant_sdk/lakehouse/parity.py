@@ -9,7 +9,7 @@ from polars.exceptions import ComputeError
 
 from quant_registry.errors import Corrupted
 from quant_sdk.lakehouse.fingerprint import combine, fingerprint, merge
-from quant_sdk.lakehouse.ledger import MANY, contributions
+from quant_sdk.lakehouse.ledger import AMENDMENTS, MANY, contributions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from quant_sdk.lakehouse.ledger import Entry
     from quant_sdk.lakehouse.table import Table
 
+_ENDS: Final = ("first", "last")
 _FACTS: Final = ("rows", "first", "last", "key_hash", "value_hash")
 
 
@@ -40,6 +41,13 @@ def parity(entries: Sequence[Entry], bars: Table, quarantine: Table) -> dict[str
     }
 
 
+def describe(report: dict[str, Any]) -> str:
+    """Return the first series and sources of a parity report that do not add up."""
+    broken = [item for item in report["series"] if not item["ok"]]
+    series = [f"{item['symbol']} {item['timeframe']}" for item in broken]
+    return ", ".join([*series, *(item["source"] for item in report["unaccounted"])][:5])
+
+
 def superseded(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Return the sources whose earlier declaration left bars that the present one does not give.
 
@@ -50,9 +58,12 @@ def superseded(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         by_source.setdefault(entry.source, []).append(entry)
     found = []
     for source, history in by_source.items():
+        if source.partition(":")[0] in AMENDMENTS:
+            continue
         now = history[-1].spec_digest
         before = [entry for entry in history if entry.spec_digest != now]
-        left = sum(entry.bars for entry in before)
+        amended = [entry for kind in AMENDMENTS for entry in by_source.get(f"{kind}:{source}", ())]
+        left = sum(entry.bars for entry in [*before, *amended] if entry.spec_digest != now)
         first = next((entry for entry in history if entry.spec_digest == now), history[-1])
         kept = first.unchanged + first.corrected
         if before and left > kept:
@@ -87,13 +98,11 @@ def _comparable(told: pl.DataFrame, held: pl.DataFrame) -> tuple[pl.DataFrame, p
     many = told.filter(pl.col("symbol") == MANY)["timeframe"].implode()
     name = pl.when(pl.col("timeframe").is_in(many)).then(pl.lit(MANY)).otherwise("symbol")
     # A fold's rows may have been withdrawn at its ends: only what adds up is compared.
-    ends = [
-        pl.when(pl.col("symbol") != MANY).then(pl.col(end)).alias(end) for end in ("first", "last")
-    ]
+    ends = [pl.when(pl.col("symbol") != MANY).then(pl.col(end)).alias(end) for end in _ENDS]
     one, other = (
         merge(frame.with_columns(symbol=name)).with_columns(*ends) for frame in (told, held)
     )
-    return one, other
+    return one.filter(pl.any_horizontal(pl.col("rows", "key_hash", "value_hash") != 0)), other
 
 
 def _compared(told: pl.DataFrame, held: pl.DataFrame) -> list[dict[str, Any]]:
@@ -101,7 +110,9 @@ def _compared(told: pl.DataFrame, held: pl.DataFrame) -> list[dict[str, Any]]:
     report = []
     for row in both.sort("symbol", "timeframe").iter_rows(named=True):
         expected = {name: _plain(row[name]) for name in _FACTS}
-        found = {name: _plain(row[f"{name}_held"]) for name in _FACTS}
+        # Where rows were taken back, nobody told where the series begins and ends.
+        known = [name for name in _FACTS if row[name] is not None or name not in _ENDS]
+        found = {name: _plain(row[f"{name}_held"]) if name in known else None for name in _FACTS}
         item = {
             "symbol": row["symbol"],
             "timeframe": row["timeframe"],

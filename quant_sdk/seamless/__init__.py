@@ -10,24 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quant_sdk.seamless.coordinator import BackfillCoordinator, InMemoryBackfillCoordinator
+    from quant_sdk.seamless.holes import Holes
     from quant_sdk.seamless.intervals import WINDOWS, missing, outside, without
+    from quant_sdk.seamless.planner import Planner, Wanted
     from quant_sdk.seamless.shard import Shard, shards
+    from quant_sdk.seamless.standing import Standing, standings
 
 __all__ = [
     "WINDOWS",
     "BackfillCoordinator",
+    "Holes",
     "InMemoryBackfillCoordinator",
+    "Planner",
     "Shard",
+    "Standing",
+    "Wanted",
     "missing",
     "outside",
     "shards",
+    "standings",
     "without",
 ]
 
 _HOMES = {
     "coordinator": ("BackfillCoordinator", "InMemoryBackfillCoordinator"),
+    "holes": ("Holes",),
+    "planner": ("Planner", "Wanted"),
     "intervals": ("WINDOWS", "missing", "outside", "without"),
     "shard": ("Shard", "shards"),
+    "standing": ("Standing", "standings"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

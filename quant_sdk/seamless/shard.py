@@ -22,12 +22,14 @@ class Shard:
         symbol, timeframe: the series.
         cell: the number of the cell; cells hold equally many bars, cell 0 begins with slot 0.
         wanted: the missing intervals in it, ``[start, end)``, microseconds, sorted, disjoint.
+        follows: the bar before the first of them is held, in this cell or the one before.
     """
 
     symbol: str
     timeframe: str
     cell: int
     wanted: tuple[tuple[int, int], ...]
+    follows: bool = False
 
     @property
     def start(self) -> int:
@@ -60,12 +62,16 @@ def shards(intervals: pl.DataFrame, timeframe: Timeframe, bars: int) -> Iterator
     """Yield the shards of missing intervals, by symbol and time.
 
     Args:
-        intervals: ``symbol``, ``start``, ``end`` (Int64 us, ``[start, end)``) on the grid.
+        intervals: ``symbol``, ``start``, ``end`` (Int64 us, ``[start, end)``) on the grid, and
+            ``follows`` (Boolean): whether the bar before it is held; False where it is left out.
         timeframe: theirs.
         bars: how many bars a cell holds.
     """
+    if "follows" not in intervals.columns:
+        intervals = intervals.with_columns(follows=False)
     slots = intervals.select(
         "symbol",
+        "follows",
         start=slots_of(intervals["start"], timeframe),
         end=slots_of(intervals["end"], timeframe),
     )
@@ -78,12 +84,21 @@ def shards(intervals: pl.DataFrame, timeframe: Timeframe, bars: int) -> Iterator
             "cell",
             start=pl.max_horizontal("start", pl.col("cell") * bars),
             end=pl.min_horizontal("end", (pl.col("cell") + 1) * bars),
+            # Bars before a cell's edge are another shard's.
+            follows=pl.col("follows") & (pl.col("start") >= pl.col("cell") * bars),
         )
     )
     opened = cut.with_columns(
         start=opens_of(cut["start"], timeframe), end=opens_of(cut["end"], timeframe)
     ).sort("symbol", "cell", "start")
-    grouped = opened.group_by("symbol", "cell", maintain_order=True).agg("start", "end")
-    for symbol, cell, starts, ends in grouped.iter_rows():
-        wanted = tuple(zip(starts, ends, strict=True))
-        yield Shard(symbol=symbol, timeframe=timeframe.text, cell=cell, wanted=wanted)
+    grouped = opened.group_by("symbol", "cell", maintain_order=True).agg(
+        "start", "end", pl.col("follows").first()
+    )
+    for symbol, cell, starts, ends, follows in grouped.iter_rows():
+        yield Shard(
+            symbol=symbol,
+            timeframe=timeframe.text,
+            cell=cell,
+            wanted=tuple(zip(starts, ends, strict=True)),
+            follows=follows,
+        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from quant_sdk.errors import ParityFailed, SourceUnreadable
 from quant_sdk.lakehouse.ledger import Ledger
-from quant_sdk.lakehouse.parity import parity
+from quant_sdk.lakehouse.parity import describe, parity
 from quant_sdk.lakehouse.specs import BARS, QUARANTINE
 from quant_sdk.lakehouse.table import Table
 from quant_stages.migration.state import Failure
@@ -47,7 +47,7 @@ def apply(run: Run, state: Migration) -> Migration:
     )
     if health == "failed":
         raise ParityFailed(
-            f"{_describe(report)} do not agree with the lakehouse", fix=f"see {path}", report=path
+            f"{describe(report)} do not agree with the lakehouse", fix=f"see {path}", report=path
         )
     if health == "degraded" and state.params.strict:
         names = ", ".join(failure.source for failure in state.failures[:5])
@@ -83,9 +83,3 @@ def _health(report: dict[str, Any], state: Migration) -> str:
     if not report["ok"]:
         return "failed"
     return "degraded" if state.failures else "passed"
-
-
-def _describe(report: dict[str, Any]) -> str:
-    broken = [item for item in report["series"] if not item["ok"]]
-    series = [f"{item['symbol']} {item['timeframe']}" for item in broken]
-    return ", ".join([*series, *(item["source"] for item in report["unaccounted"])][:5])

@@ -1,0 +1,1 @@
+"""The flows: cycles of stages, and the gate before production."""

@@ -1,0 +1,155 @@
+"""The gate: snapshot, look at its age, hand on returns and candidates; all without a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from quant_sdk.errors import Corrupted, NoData, PrerequisitesNotMet
+from quant_sdk.lakehouse.lakehouse import Lakehouse
+from quant_sdk.lakehouse.snapshot import (
+    create_snapshot,
+    find_snapshot,
+    scan_snapshot,
+    verify_snapshot,
+)
+from quant_sdk.lakehouse.specs import TABLES
+from quant_sdk.offline import no_network
+from quant_stages.flows.production.export import Gate, export
+from quant_stages.flows.production.freshness import examine, micros_of
+from quant_stages.flows.production.subject import REFRESH, choose
+
+if TYPE_CHECKING:
+    from quant_sdk import Run
+    from quant_stages.flows.production.freshness import Freshness
+    from quant_stages.flows.production.params import FlowProductionParams, FlowProductionResult
+    from quant_stages.flows.production.subject import Subject
+
+STEPS: Final = ("choose", "snapshot", "examine", "export")
+_DAY_MICROS: Final = 86_400_000_000
+_TOLD: Final = 50
+
+
+def pass_gate(run: Run, params: FlowProductionParams) -> FlowProductionResult:
+    """Hand on what production reads, or refuse.
+
+    Raises:
+        PrerequisitesNotMet: too many series are stale, and that is not allowed.
+        NoData: no candidate has two bars that follow each other.
+        Corrupted: the snapshot is damaged.
+    """
+    run.report(health_check="pending")
+    with no_network() as guard:
+        run.emit("network_guard", status="active", attempts=0)
+        try:
+            result = _pass(run, params)
+        finally:
+            run.emit(
+                "network_guard",
+                status="success" if not guard.attempts else "failed",
+                attempts=guard.attempts,
+                addresses=list(guard.addresses),
+            )
+    if guard.attempts:
+        tried = ", ".join(guard.addresses[:5])
+        result = result.warned(
+            f"{guard.attempts} attempts to reach the network were refused: {tried}",
+            network_attempts=guard.attempts,
+        )
+    run.report(phase="complete", health_check="degraded" if result.warnings else "passed")
+    return result
+
+
+def _pass(run: Run, params: FlowProductionParams) -> FlowProductionResult:
+    with run.step("choose", phase="verification"):
+        subject = choose(run.workspace, params)
+        run.report(candidate_count=len(subject.symbols))
+        calendar_of = Lakehouse(run.workspace).calendars()
+    with run.step("snapshot"):
+        snapshot = _snapshot(run)
+        bars = scan_snapshot(run.workspace, snapshot, "bars")
+    with run.step("examine"):
+        now = run.clock.now()
+        fresh = examine(bars, subject, calendar_of, params, now)
+        warnings = _judge(run, fresh, subject, params)
+    with run.step("export"):
+        start, end = _window(fresh, subject, params)
+        gate = Gate(
+            run=run,
+            subject=subject,
+            calendar_of=calendar_of,
+            snapshot=snapshot,
+            fresh=fresh,
+            start=start,
+            end=end,
+        )
+        return export(gate, warnings)
+
+
+def _snapshot(run: Run) -> str:
+    """Return the snapshot of this state of the tables, made where none stands, and whole.
+
+    Raises:
+        Corrupted: a file of it has changed.
+    """
+    lakehouse = Lakehouse(run.workspace)
+    tables = [lakehouse.table(name) for name in TABLES]
+    found = find_snapshot(run.workspace, tables)
+    if found is None:
+        found = run.commit(
+            lambda _: create_snapshot(run.workspace, run.run_id, tables, now=run.clock.now()),
+            batch_id=f"snapshot-{run.run_id}",
+            event="snapshot_created",
+            describe=lambda made: {"status": "success", "snapshot": made["id"]},
+        )
+    name = str(found["id"])
+    report = verify_snapshot(run.workspace, name)
+    run.emit(
+        "snapshot_verified",
+        status="success" if report["ok"] else "failed",
+        snapshot=name,
+        files=report["files"],
+        problems=report["problems"][:_TOLD],
+    )
+    if not report["ok"]:
+        raise Corrupted(
+            f"the snapshot {name} is damaged: {'; '.join(report['problems'][:3])}",
+            fix=f"see: quant snapshot verify {name}",
+        )
+    return name
+
+
+def _judge(run: Run, fresh: Freshness, subject: Subject, params: FlowProductionParams) -> list[str]:
+    """Return what to warn of.
+
+    Raises:
+        PrerequisitesNotMet: the data is stale, and that is not allowed.
+    """
+    if not fresh.stale:
+        return []
+    told = fresh.describe(subject.timeframe)
+    if fresh.share <= params.max_stale_share:
+        return [told]
+    if not params.allow_stale:
+        raise PrerequisitesNotMet(told, fix=f"{REFRESH}, or go on with --allow-stale")
+    run.emit(
+        "stale_data_used",
+        durable=True,
+        status="warning",
+        stale=len(fresh.stale),
+        series=len(fresh.ages),
+        symbols=[age.symbol for age in fresh.stale[:_TOLD]],
+    )
+    return [f"STALE DATA IS USED: {told}"]
+
+
+def _window(fresh: Freshness, subject: Subject, params: FlowProductionParams) -> tuple[int, int]:
+    """Return the window that ends with the newest bar of all; stale ones end it earlier.
+
+    Raises:
+        NoData: there is no bar at all.
+    """
+    if fresh.newest is None:
+        raise NoData(f"no candidate has bars of {subject.timeframe}", fix=REFRESH)
+    timeframe = subject.timeframe
+    end = timeframe.open_of(timeframe.slot_of(micros_of(fresh.newest)) + 1)
+    return end - params.lookback_days * _DAY_MICROS, end

@@ -1,0 +1,185 @@
+"""How far the bars of the candidates are behind what their markets have traded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from quant_sdk.lakehouse.coverage import opens_of
+from quant_sdk.lakehouse.specs import UTC_MICROS
+from quant_sdk.lakehouse.timeframe import Timeframe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from quant_sdk.lakehouse.calendars import Calendar
+    from quant_stages.flows.production.params import FlowProductionParams
+    from quant_stages.flows.production.subject import Subject
+
+# How far back bars are counted; what is older is behind by at least as many.
+_SPAN: Final = timedelta(days=60)
+_BARS: Final = 200
+# Two bars may be on their way: the newest one, and one that the last cycle just missed.
+_ON_THEIR_WAY: Final = 2
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Age:
+    """Where a candidate's series ends.
+
+    Attributes:
+        symbol: the candidate.
+        last: the opening of its newest closed bar; None where it has none.
+        behind: bars that its calendar expects, that have closed since and are missing; where the
+            last bar is long ago, at least so many.
+        stale: whether that is too old.
+    """
+
+    symbol: str
+    last: datetime | None
+    behind: int
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freshness:
+    """The ages of all candidates."""
+
+    ages: tuple[Age, ...]
+
+    @property
+    def stale(self) -> list[Age]:
+        """The stale ones, those without any bar included."""
+        return [age for age in self.ages if age.stale]
+
+    @property
+    def share(self) -> float:
+        """The share of the candidates that is stale."""
+        return len(self.stale) / len(self.ages)
+
+    @property
+    def newest(self) -> datetime | None:
+        """The newest opening of all."""
+        return max((age.last for age in self.ages if age.last is not None), default=None)
+
+    def describe(self, timeframe: Timeframe) -> str:
+        """Return one sentence on the stale ones."""
+        named = ", ".join(_told(age) for age in self.stale[:5])
+        more = ", …" if len(self.stale) > 5 else ""  # noqa: PLR2004 - as many as are named
+        return (
+            f"{len(self.stale)} of {len(self.ages)} series of {timeframe} are stale: {named}{more}"
+        )
+
+
+def examine(
+    bars: pl.LazyFrame,
+    subject: Subject,
+    calendar_of: Callable[[str], Calendar],
+    params: FlowProductionParams,
+    now: datetime,
+) -> Freshness:
+    """Compare the newest bar of each series with the bars that have closed until `now`.
+
+    Args:
+        bars: the columns ``symbol``, ``timeframe``, ``bucket``, ``ts`` (Datetime us UTC).
+        subject: the candidates and their timeframe.
+        calendar_of: gives the calendar of a symbol.
+        params: what counts as stale.
+        now: aware.
+    """
+    symbols, timeframe = subject.symbols, subject.timeframe
+    today = micros_of(now)
+    since = min(today - _SPAN // _MICROSECOND, timeframe.open_of(timeframe.slot_of(today) - _BARS))
+    last = newest_bars(bars, symbols, timeframe, since=since, until=timeframe.floor(today))
+    ages: list[Age] = []
+    for calendar, group in by_calendar(symbols, calendar_of):
+        closed = grid(timeframe, since, timeframe.floor(today), calendar)["ts"]
+        found = pl.Series([last.get(symbol) for symbol in group], dtype=UTC_MICROS)
+        after = closed.search_sorted(found, side="right")
+        for symbol, at, count in zip(group, found, after, strict=True):
+            behind = len(closed) - (0 if at is None else count)
+            stale = at is None or _is_stale(at, behind, timeframe, params.max_age, today)
+            ages.append(Age(symbol=symbol, last=at, behind=behind, stale=stale))
+    return Freshness(ages=tuple(sorted(ages, key=lambda age: age.symbol)))
+
+
+def newest_bars(
+    bars: pl.LazyFrame, symbols: Sequence[str], timeframe: Timeframe, *, since: int, until: int
+) -> dict[str, datetime]:
+    """Return the newest opening of each series before `until` (microseconds since the epoch).
+
+    Files of buckets before `since` are only opened for series without a bar since then.
+    """
+    own = bars.filter(
+        pl.col("timeframe") == timeframe.text, pl.col("ts") < pl.lit(instant(until), UTC_MICROS)
+    )
+    recent = _newest(own.filter(pl.col("bucket") >= bucket(timeframe, since)), symbols)
+    missing = [symbol for symbol in symbols if symbol not in recent]
+    return recent | (_newest(own, missing) if missing else {})
+
+
+def _newest(bars: pl.LazyFrame, symbols: Sequence[str]) -> dict[str, datetime]:
+    found = bars.filter(pl.col("symbol").is_in(symbols)).group_by("symbol").agg(pl.col("ts").max())
+    return dict(found.select("symbol", "ts").collect().iter_rows())
+
+
+def grid(timeframe: Timeframe, start: int, end: int, calendar: Calendar) -> pl.DataFrame:
+    """Return the openings within ``[start, end)`` that a calendar expects.
+
+    Returns:
+        ``ts`` (Datetime us UTC), sorted.
+    """
+    slots = pl.int_range(
+        timeframe.slot_of(start - 1) + 1, timeframe.slot_of(end - 1) + 1, eager=True
+    )
+    bars = opens_of(slots, timeframe).cast(UTC_MICROS).alias("ts").to_frame()
+    return bars.filter(calendar.expected(pl.col("ts"), timeframe))
+
+
+def by_calendar(
+    symbols: Iterable[str], calendar_of: Callable[[str], Calendar]
+) -> list[tuple[Calendar, list[str]]]:
+    """Return every calendar once, with the symbols that trade by it."""
+    calendars: dict[str, Calendar] = {}
+    groups: dict[str, list[str]] = {}
+    for symbol in symbols:
+        calendar = calendar_of(symbol)
+        calendars.setdefault(calendar.name, calendar)
+        groups.setdefault(calendar.name, []).append(symbol)
+    return [(calendars[name], groups[name]) for name in calendars]
+
+
+def bucket(timeframe: Timeframe, at: int) -> str:
+    """Return the bucket that a bar opening at `at` (microseconds since the epoch) stands in."""
+    return f"{instant(max(at, 0)):{timeframe.bucket_format}}"
+
+
+def instant(micros: int) -> datetime:
+    """Return microseconds since the epoch as an aware datetime."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def micros_of(moment: datetime) -> int:
+    """Return an aware datetime as microseconds since the epoch."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _is_stale(
+    last: datetime, behind: int, timeframe: Timeframe, max_age: str | None, now: int
+) -> bool:
+    if max_age is None:
+        return behind > _ON_THEIR_WAY
+    closed = timeframe.open_of(timeframe.slot_of(micros_of(last)) + 1)
+    allowed = Timeframe.parse(max_age).micros or 0
+    return behind > 0 and now - closed > allowed
+
+
+def _told(age: Age) -> str:
+    if age.last is None:
+        return f"{age.symbol} (no bars)"
+    return f"{age.symbol} (last {age.last:%Y-%m-%dT%H:%MZ}, {age.behind} bars behind)"

@@ -1,0 +1,87 @@
+"""What the gate is asked about: the candidates and the timeframe."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quant_sdk.errors import NoData
+from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.sources.candidates import NAME, NO_DISCOVERY, latest_candidates, read_candidates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from quant_sdk import Workspace
+    from quant_sdk.sources.candidates import Candidate
+    from quant_stages.flows.production.params import FlowProductionParams
+
+REFRESH = "run: make flow-data (quant stage run ops.flow_data)"
+DEFAULT_TIMEFRAME = "1d"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The candidates of a file, sorted by symbol, and the bars to look at."""
+
+    path: Path
+    candidates: tuple[Candidate, ...]
+    timeframe: Timeframe
+
+    @property
+    def symbols(self) -> list[str]:
+        """The candidates' symbols, sorted."""
+        return [candidate.symbol for candidate in self.candidates]
+
+
+def choose(workspace: Workspace, params: FlowProductionParams) -> Subject:
+    """Return what the parameters name.
+
+    Raises:
+        NoData: there are no candidates.
+        InvalidInput: the file holds something else.
+    """
+    path = _path(workspace, params)
+    if path is None:
+        wanted = f" for the profile {params.profile}" if params.profile else ""
+        raise NoData(f"no candidates were exported{wanted}", fix=REFRESH)
+    candidates = tuple(read_candidates(path))
+    if not candidates:
+        raise NoData(f"{workspace.display(path)} names no candidate", fix=REFRESH)
+    text = params.timeframe or _most_wanted(candidates)
+    return Subject(path=path, candidates=candidates, timeframe=Timeframe.parse(text))
+
+
+def _path(workspace: Workspace, params: FlowProductionParams) -> Path | None:
+    if params.candidates is not None:
+        return workspace.root / params.candidates
+    newest = latest_candidates(workspace)
+    if params.profile is None or newest is None:
+        return newest
+    exported = sorted(newest.parent.parent.glob(f"[0-9]*/{NAME}"), reverse=True)
+    return next((path for path in exported if _is_for(path, params.profile)), None)
+
+
+def _is_for(path: Path, profile: str) -> bool:
+    if any(f"-{stage_id}-" in path.parent.name for stage_id in NO_DISCOVERY):
+        return False
+    try:
+        profiles = json.loads(path.read_bytes())["meta"]["profiles"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return isinstance(profiles, list) and profile in profiles
+
+
+def _most_wanted(candidates: Iterable[Candidate]) -> str:
+    wanted = Counter(timeframe for candidate in candidates for timeframe, _ in candidate.ingest)
+    if not wanted:
+        return DEFAULT_TIMEFRAME
+    return max(wanted, key=lambda text: (wanted[text], _length(text)))
+
+
+def _length(text: str) -> int:
+    timeframe = Timeframe.parse(text)
+    return timeframe.open_of(1) - timeframe.open_of(0)
