@@ -106,7 +106,7 @@ def _copy(home: Path) -> None:
     out.mkdir(exist_ok=True)
     for path in sorted((home / "in").iterdir())[:SYMBOLS]:
         pq.write_table(
-            pq.read_table(path), out / path.name, compression="zstd", compression_level=3
+            pq.read_table(path), out / path.name, compression="zstd", compression_level=1
         )
 
 

@@ -93,6 +93,29 @@ class Lakehouse:
             raise self._unknown_series(symbol, timeframe)
         return frame
 
+    def cross_section(self, timeframe: str, at: datetime | str) -> pl.DataFrame:
+        """Return the bars of all series that open at one instant, sorted by symbol.
+
+        Args:
+            timeframe: such as ``1d``.
+            at: aware datetime, or ISO text; a text without offset is read as UTC.
+
+        Returns:
+            ``symbol`` (String), then the columns of `bars`.
+
+        Raises:
+            InvalidInput: a malformed timeframe or time.
+        """
+        step, moment = Timeframe.parse(timeframe), instant(at, "at")
+        assert moment is not None  # noqa: S101 - `at` is required
+        filters = (
+            pl.col("timeframe") == step.text,
+            pl.col("bucket") == _bucket(moment, step),
+            pl.col("ts") == pl.lit(moment, dtype=UTC_MICROS),
+        )
+        bars = self.table("bars").scan().filter(*filters)
+        return bars.select("symbol", *_COLUMNS).collect().sort("symbol")
+
     def coverage(
         self,
         symbol: str | None = None,

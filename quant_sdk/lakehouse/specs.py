@@ -12,12 +12,17 @@ UTC_MICROS: Final = pl.Datetime("us", "UTC")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
-    """A table's name, columns with dtypes, which may be null, and its partitions."""
+    """A table's name, columns with dtypes, which may be null, and its partitions.
+
+    A table that stands already may lack the columns in `later`, nullable ones, until it is
+    written to.
+    """
 
     name: str
     columns: dict[str, Any]
     nullable: frozenset[str]
     partition_by: tuple[str, ...]
+    later: frozenset[str] = frozenset()
 
     @property
     def empty(self) -> pl.DataFrame:
@@ -61,12 +66,14 @@ QUARANTINE: Final = TableSpec(
         "run_id": pl.String,
         "batch_id": pl.String,
         "quarantined_at": UTC_MICROS,
+        "replayed_by": pl.String,
     },
-    nullable=frozenset({"ts", "row", *_RAW}),
+    nullable=frozenset({"ts", "row", "replayed_by", *_RAW}),
     partition_by=(),
+    later=frozenset({"replayed_by"}),
 )
-"""Rows refused, as they were read, with rule and reason; keyed by series, source, sha256, row, ts,
-and rule."""
+"""Rows refused or withdrawn, as they were, with rule and reason; keyed by series, source, sha256,
+row, ts, and rule. ``replayed_by`` is the run that made a bar of the row after all; null before."""
 
 CORRECTIONS: Final = TableSpec(
     name="corrections",

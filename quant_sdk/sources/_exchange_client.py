@@ -87,7 +87,11 @@ class Client:
             self.api.has["fetchCurrencies"] = False
         if base_url is not None:
             self.api.urls["api"] = _pointed(self.api.urls["api"], base_url)
-        self._watch()
+        self._watch(base_url)
+        # Binance's rows stand in ccxt's own order; reading them is most of what a page costs.
+        if type(self.api).parse_ohlcv is ccxt.binance.parse_ohlcv:
+            self._parse_rows = self.api.parse_ohlcvs
+            self.api.parse_ohlcvs = self._parse_ohlcvs
 
     def ask(self, question: Callable[[Any], T], symbol: str = "") -> T:
         """Return what `question` gets from the ccxt instance.
@@ -123,9 +127,11 @@ class Client:
         """Close its connections."""
         self.api.close()
 
-    def _watch(self) -> None:
+    def _watch(self, base_url: str | None) -> None:
         """Learn the status and headers of each answer, and the cost of each request."""
         self.api.session.hooks["response"].append(self._note_answer)
+        # A venue's own address is reached through the proxy of the environment, where it has one.
+        self.api.session.trust_env = base_url is None
         # The client must not follow a venue to another host, with its key in the headers.
         self.api.session.max_redirects = 0
         # ccxt's own limiter knows one thread only; it is asked for what a request costs.
@@ -147,6 +153,15 @@ class Client:
         if document is None and self.status == _OK:
             raise malformed(self.venue, "it is torn, or no JSON")
         return document
+
+    def _parse_ohlcvs(self, rows: Any, market: Any = None, *rest: Any) -> Any:
+        """Return rows as ccxt does, bars before `since` included; odd ones are left to ccxt."""
+        try:
+            if not market["inverse"]:
+                return [[int(row[0]), *map(float, row[1:6])] for row in rows]
+        except (TypeError, ValueError, LookupError):
+            pass
+        return self._parse_rows(rows, market, *rest)
 
 
 def _hold_to_spot(api: Any) -> None:

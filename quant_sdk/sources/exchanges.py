@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from quant_sdk.sources.markets import MarketFacts, MarketIndex
 from quant_sdk.sources.protocol import Capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -32,9 +31,6 @@ TIMEOUT_SECONDS: Final = 20.0
 _LOOKBACK: Final = 2
 # Bars in a page of an exchange that declares none.
 _PAGE_SIZE: Final = 100
-_LATEST_MS: Final = 253_402_300_799_999
-_COLUMNS: Final = ("open", "high", "low", "close", "volume")
-_FIELDS: Final = 1 + len(_COLUMNS)
 # Their answers hold the newest bars only, whatever `since` says (their ccxt classes; Kraken's
 # documentation names 720 bars).
 _RECENT_ONLY: Final = frozenset(
@@ -43,6 +39,8 @@ _RECENT_ONLY: Final = frozenset(
         *("kraken", "modetrade", "nado", "p2b", "woofipro"),
     )
 )
+# Asked for spot bars since a time, they look ahead as far as they must.
+_GIVE_NEXT: Final = frozenset(("binance", "binanceus"))
 
 
 class CcxtBars:
@@ -90,6 +88,8 @@ class CcxtBars:
         self._timeframes = _timeframes(first.api.timeframes or {})
         self._interval_ms = float(first.api.rateLimit or 0)
         self._cost = 1.0
+        self.gives_next = exchange in _GIVE_NEXT
+        """An answer holds the next bars, however far off: an empty one says that none is left."""
         self.recent_only = exchange in _RECENT_ONLY
         """The venue gives its newest bars only: that older ones are absent proves nothing."""
 
@@ -207,21 +207,9 @@ class CcxtBars:
         Raises:
             SourceError: the rows are not of that form.
         """
-        import polars as pl
-        from polars.exceptions import PolarsError
+        from quant_sdk.sources._exchange_rows import read_rows
 
-        try:
-            columns = _columns(answer)
-            _check_times(columns[0])
-            ts = pl.Series("ts", columns[0], dtype=pl.Int64)
-            values = [
-                _without_nan(pl.Series(name, column, dtype=pl.Float64))
-                for name, column in zip(_COLUMNS, columns[1:], strict=True)
-            ]
-        except (TypeError, ValueError, OverflowError, PolarsError):
-            raise malformed(self._venue, "its rows are no bars") from None
-        opening = (ts * 1000).cast(pl.Datetime("us", "UTC"))
-        return pl.DataFrame([opening, *values])
+        return read_rows(answer, self._venue)
 
     def _markets(self) -> MarketIndex:
         loaded = self._loaded
@@ -281,27 +269,6 @@ class CcxtBars:
             if client.keyed == self._keyed:
                 return client
             client.close()
-
-
-def _columns(rows: Any) -> list[Any]:
-    """Return the six columns of ccxt's rows; rows without a volume get None."""
-    if not isinstance(rows, list):
-        raise TypeError("no list of rows")
-    if not rows:
-        return [[]] * _FIELDS
-    if any(len(row) != _FIELDS for row in rows):
-        rows = [[*row[:_FIELDS], None] if len(row) < _FIELDS else row[:_FIELDS] for row in rows]
-    return list(zip(*rows, strict=True))
-
-
-def _without_nan(column: pl.Series) -> pl.Series:
-    # A sum shows at once whether any value is NaN; filling costs more than the rest of a page.
-    return column.fill_nan(None) if math.isnan(column.sum()) else column
-
-
-def _check_times(milliseconds: Sequence[int]) -> None:
-    if milliseconds and not 0 <= min(milliseconds) <= max(milliseconds) <= _LATEST_MS:
-        raise ValueError("an opening time is no epoch in milliseconds")
 
 
 def _timeframes(names: dict[str, Any]) -> tuple[str, ...]:

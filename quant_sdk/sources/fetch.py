@@ -89,8 +89,10 @@ def fetch_bars(
     asks for nothing.
 
     Args:
-        source: who is asked. Where it has a true attribute ``recent_only``, that its answers lack
-            an old bar proves nothing.
+        source: who is asked. Two attributes of it count where they are true: ``recent_only``, its
+            answers hold its newest bars only, so that an old bar is absent proves nothing; and
+            ``gives_next``, asked since t it gives its next bars however far off they are, so an
+            empty answer proves that none is left.
         query: what is wanted; the range begins at the first opening on the grid.
         now_us: the present, microseconds since the epoch, UTC: only bars closed by then count.
         caller: makes a call, with retries and at the venue's rate (`quant_sdk.sources.calls`).
@@ -120,6 +122,7 @@ class _Fetch:
         self._open = self._timeframe.slot_of(now_us)
         self._beyond = min(self._timeframe.slot_of(query.end - 1) + 1, self._open)
         self._recent_only = bool(getattr(source, "recent_only", False))
+        self._gives_next = bool(getattr(source, "gives_next", False))
         self._frames: list[pl.DataFrame] = []
         self._holes = _Holes()
         self._requests = 0
@@ -161,6 +164,7 @@ class _Fetch:
         # Plain numbers: on a page of some hundred rows they are faster than expressions.
         ts: list[int] = answer["ts"].to_physical().to_list()
         if not ts:
+            beyond = self._proven_empty(slot, beyond)
             self._holes.add(slot, beyond, *self._absent())
             return beyond
         if max(ts) < start:
@@ -176,6 +180,13 @@ class _Fetch:
         beyond = min(max(slots) + 1, self._beyond)
         self._note_absent(sorted({slots[row] for row in kept}), slot, beyond)
         return beyond
+
+    def _proven_empty(self, slot: int, beyond: int) -> int:
+        """Return how far an empty answer to a question about ``[slot, beyond)`` reaches."""
+        if self._gives_next:
+            return self._beyond
+        # Some venues look at a narrower window than they declare.
+        return slot + max((beyond - slot) // 2, 1)
 
     def _note_absent(self, present: list[int], slot: int, beyond: int) -> None:
         """Note the holes that the slots `present` leave in ``[slot, beyond)``."""

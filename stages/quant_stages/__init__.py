@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quant_stages import migration, seamless
-from quant_stages.data import discover, ingest, repair, verify
+from quant_stages.data import discover, features, ingest, metadata, repair, verify
 from quant_stages.flows import cycle, production
 
 STAGES = (
@@ -11,6 +11,8 @@ STAGES = (
     *discover.STAGES,
     *ingest.STAGES,
     *repair.STAGES,
+    *metadata.STAGES,
+    *features.STAGES,
     *verify.STAGES,
     *seamless.STAGES,
     *cycle.STAGES,

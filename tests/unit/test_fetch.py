@@ -39,14 +39,14 @@ def rows_of(instants):
 class Scripted:
     """A venue in memory: it holds bars at `instants`, and what a request meets is scripted.
 
-    Asked since t it gives the next bars from t on; with `window`, only those within a page's width
+    Asked since t it gives the next bars from t on; with `window`, only those within so many slots
     of t. `script` maps the ordinal of a request to an error, or to a function of the answer.
     """
 
     id = "scripted"
     venue = "BINANCE"
 
-    def __init__(self, instants, *, timeframe=HOUR, page=4, inclusive=True, window=False) -> None:
+    def __init__(self, instants, *, timeframe=HOUR, page=4, inclusive=True, window=None) -> None:
         self.instants = sorted(instants)
         self.timeframe = timeframe
         self.window = window
@@ -75,7 +75,7 @@ class Scripted:
         since = request["since"] + (not self.capabilities.since_inclusive)
         found = [at for at in self.instants if at >= since]
         if self.window:
-            last = self.timeframe.slot_of(since - 1) + request["limit"]
+            last = self.timeframe.slot_of(since - 1) + min(request["limit"], self.window)
             found = [at for at in found if self.timeframe.slot_of(at) <= last]
         answer = found[: request["limit"]]
         return fault(answer) if fault is not None else answer
@@ -86,7 +86,7 @@ class Scripted:
         return rows_of(answer)
 
 
-def fetch(source, start=0, end=10, now=FAR, timeframe=HOUR, caller=lambda call: call()):
+def fetch(source, *, start=0, end=10, now=FAR, timeframe=HOUR, caller=lambda call: call()):
     query = BarQuery(
         symbol=SYMBOL, timeframe=timeframe.text, start=us(start, timeframe), end=us(end, timeframe)
     )
@@ -176,9 +176,23 @@ def test_what_the_venue_lacks_at_the_end_is_verified_empty():
 
 
 def test_a_venue_that_answers_by_windows_is_asked_for_every_window():
-    fetched = fetch(Scripted([us(-1), us(0), us(9)], window=True))
+    fetched = fetch(Scripted([us(-1), us(0), us(9)], window=4))
     assert slots(fetched) == [0, 9]
     assert holes(fetched) == [(1, 9, "verified_empty")]
+
+
+def test_a_venue_that_looks_at_half_of_what_it_declares_loses_no_bar():
+    source = Scripted([us(-1), us(6), us(7)], window=2)
+    fetched = fetch(source, end=12)
+    assert slots(fetched) == [6, 7]
+    assert holes(fetched) == [(0, 6, "verified_empty"), (8, 12, "verified_empty")]
+
+
+def test_a_venue_that_gives_its_next_bars_has_none_left_after_an_empty_answer():
+    source = Scripted(us(slot) for slot in range(3))
+    source.gives_next = True
+    assert holes(fetch(source, end=1000)) == [(3, 1000, "verified_empty")]
+    assert len(source.asked) == 2
 
 
 def test_what_lies_before_the_first_bar_ever_is_not_listed_yet():
@@ -199,10 +213,10 @@ def test_an_empty_beginning_after_older_bars_is_verified_empty():
 
 
 def test_a_venue_that_cannot_tell_its_first_bar_leaves_the_beginning_verified_empty():
-    source = Scripted([us(6), us(7), us(8), us(9)], window=True)
-    source.script = {3: SourceRefused("since is too long ago")}
+    source = Scripted([us(6), us(7), us(8), us(9)], window=4)
+    source.script = {4: SourceRefused("since is too long ago")}
     assert holes(fetch(source)) == [(0, 6, "verified_empty")]
-    assert source.asked[3] == 0
+    assert source.asked[4] == 0
 
 
 def test_the_first_bar_ever_is_asked_for_only_where_the_beginning_is_empty():
@@ -372,11 +386,11 @@ _FAULTS = st.one_of(
     off=st.integers(0, 1000),
     page=st.integers(1, 12),
     inclusive=st.booleans(),
-    window=st.booleans(),
+    window=st.sampled_from([None, None, 1, 2]),
     script=st.dictionaries(st.integers(0, 12), _FAULTS, max_size=6),
 )
 def test_every_closed_bar_of_the_range_either_came_or_lies_in_one_hole(
-    text, present, bounds, off, page, inclusive, window, script
+    *, text, present, bounds, off, page, inclusive, window, script
 ):
     timeframe = Timeframe.parse(text)
     source = Scripted(
@@ -384,8 +398,9 @@ def test_every_closed_bar_of_the_range_either_came_or_lies_in_one_hole(
         timeframe=timeframe,
         page=page,
         inclusive=inclusive,
-        window=window,
+        window=None if window is None else -(-page // window),
     )
+    source.gives_next = window is None
     source.script = script
     start, length, now = bounds
     query = BarQuery(
@@ -417,7 +432,7 @@ def test_every_closed_bar_of_the_range_either_came_or_lies_in_one_hole(
             if hole.cause in empty:
                 assert not truth & set(timeframe.grid(hole.start, hole.end))
             if hole.cause == "not_listed_yet":
-                assert not window
+                assert window is None
                 assert all(at >= hole.end for at in truth if at >= 0)
     if not script:
         assert came == truth & set(closed)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import subprocess
 import sys
 import threading
@@ -51,6 +52,19 @@ class Waiter:
         self.rested.append(seconds)
         self.clock.advance(seconds)
         return True
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from quant_registry.clock import SystemClock
+from quant_sdk.sources.limits import VenueLimit
+
+limit = VenueLimit(Path(sys.argv[1]), "BINANCE", lambda: 5.0, SystemClock())
+limit.acquire(lambda seconds: True)
+with limit._exclusive():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture
@@ -233,6 +247,15 @@ def test_a_lock_that_a_stopped_process_holds_is_reported(tmp_path, clock, rest):
     with holder._exclusive(), pytest.raises(Conflict, match="has held the rate limit of BINANCE"):
         waiting.acquire(rest)
     waiting.acquire(rest)
+
+
+def test_a_process_that_is_killed_with_the_lock_leaves_it_free(tmp_path, child_env):
+    command = [sys.executable, "-c", _KILLED, str(tmp_path / "limits")]
+    killed = subprocess.run(command, env=child_env, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    limit = limit_of(tmp_path, SystemClock(), rate=1e6)
+    limit._processes.timeout = 5.0
+    limit.acquire(lambda _: True)
 
 
 def test_threads_of_one_limiter_share_its_rate(tmp_path):

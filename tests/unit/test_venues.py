@@ -15,7 +15,8 @@ from quant_sdk.market.market import Market
 from quant_sdk.market.server import MarketServer
 from quant_sdk.sources.fetch import fetch_bars
 from quant_sdk.sources.protocol import BarQuery
-from quant_sdk.sources.venues import open_sources
+from quant_sdk.sources.settings import parse_source_settings
+from quant_sdk.sources.venues import gives_bars, open_sources
 from quant_sdk.testing import FakeClock
 
 BTC = "BINANCE:BTCUSDT"
@@ -152,11 +153,26 @@ def test_a_venue_that_nobody_knows_is_refused_with_what_to_write(opened):
 
 
 @pytest.mark.parametrize(
+    ("section", "given"),
+    [
+        ("{market: embedded}", {"BINANCE"}),
+        ("{market: live}", {"BINANCE", "KRAKEN", "GATEIO"}),
+        ("{venues: {FXCM: {exchange: oanda}}}", {"BINANCE", "KRAKEN", "GATEIO"}),
+        ("{venues: {FXCM: {exchange: okx}}}", {"BINANCE", "KRAKEN", "GATEIO", "FXCM"}),
+    ],
+)
+def test_which_venues_give_bars_is_known_without_asking_them(section, given):
+    settings = parse_source_settings(f"sources: {section}".encode())
+    venues = ("BINANCE", "KRAKEN", "GATEIO", "FXCM", "NYSE")
+    assert {venue for venue in venues if gives_bars(settings, venue)} == given
+
+
+@pytest.mark.parametrize(
     ("configured", "throttle", "expected"),
     [(None, None, 20.0), (8.0, None, 8.0), (8.0, 2.0, 2.0), (8.0, 50.0, 8.0), (None, 4.0, 4.0)],
 )
 def test_the_slowest_of_venue_and_throttle_counts(
-    opened, clock, server, configured, throttle, expected
+    *, opened, clock, server, configured, throttle, expected
 ):
     rate = "" if configured is None else f", max_requests_per_second: {configured}"
     section = f"{{venues: {{BINANCE: {{base_url: '{server.url}'{rate}}}}}}}"
