@@ -20,6 +20,22 @@ from quant_sdk.lakehouse.timeframe import Timeframe
 FX_VENUES: Final = frozenset({"DUKASCOPY", "FOREXCOM", "FX", "FXCM", "FX_IDC", "OANDA"})
 """Exchanges whose symbols trade 24x5 unless the manifest names a calendar."""
 
+SESSION_VENUES: Final = {
+    **dict.fromkeys(("AMEX", "ARCA", "BATS", "NASDAQ", "NYSE"), "XNYS"),
+    "ASX": "XASX",
+    "EURONEXT": "XPAR",
+    "HKEX": "XHKG",
+    "KRX": "XKRX",
+    "LSE": "XLON",
+    "SIX": "XSWX",
+    "SSE": "XSHG",
+    "SZSE": "XSHG",
+    "TSE": "XTKS",
+    "TSX": "XTSE",
+    "XETR": "XETR",
+}
+"""Exchanges whose symbols trade in sessions, as the scanner names them, and their calendars."""
+
 _CLOSING_HOUR: Final = 17
 _FRIDAY, _SATURDAY, _SUNDAY = 5, 6, 7
 _SURELY_OPEN: Final = Timeframe.parse("3d").micros or 0
@@ -80,18 +96,30 @@ FX: Final[Calendar] = ForeignExchange()
 CALENDARS: Final = {calendar.name: calendar for calendar in (ALWAYS, FX)}
 
 
+def calendar_name(venue: str) -> str:
+    """Return the name of a venue's calendar: 24x7 for those that are not known to close."""
+    return FX.name if venue in FX_VENUES else SESSION_VENUES.get(venue, ALWAYS.name)
+
+
 def calendar_for(symbol: str, name: str | None = None) -> Calendar:
     """Return the calendar called ``name``, or without a name that of the symbol's exchange.
+
+    Raises:
+        UnknownName, MissingExtra: as `named_calendar`.
+        InvalidIdentifier: the symbol is none.
+    """
+    return named_calendar(calendar_name(split_symbol(symbol)[0]) if name is None else name)
+
+
+def named_calendar(name: str) -> Calendar:
+    """Return a calendar by its name.
 
     An exchange's calendar keeps the sessions that it has made: use one again for all its symbols.
 
     Raises:
         UnknownName: no calendar is called so.
         MissingExtra: it is an exchange's, and exchange-calendars is not installed.
-        InvalidIdentifier: the symbol is none.
     """
-    if name is None:
-        return FX if split_symbol(symbol)[0] in FX_VENUES else ALWAYS
     if name in CALENDARS:
         return CALENDARS[name]
     from quant_sdk.lakehouse.sessions import ExchangeSessions

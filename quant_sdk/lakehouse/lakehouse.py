@@ -5,19 +5,20 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from quant_registry.errors import InvalidInput, LiveRun, NoData, UnknownName
 from quant_registry.steering import live_runs
-from quant_sdk.lakehouse.calendars import Calendar, calendar_for
+from quant_sdk.lakehouse.calendars import Calendar, calendar_name, named_calendar
 from quant_sdk.lakehouse.causes import NOTED, explained, known_causes
 from quant_sdk.lakehouse.coverage import SeriesCoverage, coverage
 from quant_sdk.lakehouse.fingerprint import combine, fingerprint
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.specs import TABLES, UTC_MICROS
-from quant_sdk.lakehouse.symbols import check_symbol
+from quant_sdk.lakehouse.symbols import check_symbol, split_symbol
 from quant_sdk.lakehouse.table import Table
 from quant_sdk.lakehouse.timeframe import Timeframe
 
@@ -148,7 +149,9 @@ class Lakehouse:
         declared = {
             entry.symbol: entry.calendar for entry in last.values() if entry.calendar is not None
         }
-        return lambda symbol: calendar_for(symbol, declared.get(symbol))
+
+        named = cache(named_calendar)  # one for all symbols of an exchange
+        return lambda symbol: named(declared.get(symbol) or calendar_name(split_symbol(symbol)[0]))
 
     def content_hash(self) -> str:
         """Return the SHA-256 over all series' fingerprints; it ignores files and their order."""

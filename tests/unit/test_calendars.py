@@ -77,3 +77,11 @@ def test_an_exchanges_calendar_is_known_by_its_name():
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name"),
+    [("BINANCE:ADABTC", "24x7"), ("FXCM:EURUSD", "24x5"), ("NASDAQ:AAPL", "XNYS")],
+)
+def test_a_venue_has_its_calendar(symbol, name):
+    assert calendar_for(symbol).name == name

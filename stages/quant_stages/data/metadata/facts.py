@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from quant_sdk.lakehouse.calendars import calendar_for
+from quant_sdk.lakehouse.calendars import calendar_name
 from quant_sdk.lakehouse.specs import EXCHANGES, EXECUTION, SYMBOLS, TableSpec
 from quant_sdk.lakehouse.timeframe import Timeframe
 from quant_sdk.sources.scanner.query import PAIRED
@@ -170,7 +170,7 @@ def of_candidates(
 def _exchange(venue: str, source: str, **told: Any) -> pl.DataFrame:
     row = {
         "venue": venue,
-        "calendar": calendar_for(f"{venue}:X").name,
+        "calendar": calendar_name(venue),
         "source": source,
         **told,
     }
