@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quant_sdk.seamless.coordinator import BackfillCoordinator, InMemoryBackfillCoordinator
     from quant_sdk.seamless.holes import Holes
-    from quant_sdk.seamless.intervals import WINDOWS, missing, outside, without
+    from quant_sdk.seamless.intervals import WINDOWS, expected_spans, missing, outside, without
     from quant_sdk.seamless.planner import Planner, Wanted
     from quant_sdk.seamless.shard import Shard, shards
     from quant_sdk.seamless.standing import Standing, standings
@@ -25,6 +25,7 @@ __all__ = [
     "Shard",
     "Standing",
     "Wanted",
+    "expected_spans",
     "missing",
     "outside",
     "shards",
@@ -36,7 +37,7 @@ _HOMES = {
     "coordinator": ("BackfillCoordinator", "InMemoryBackfillCoordinator"),
     "holes": ("Holes",),
     "planner": ("Planner", "Wanted"),
-    "intervals": ("WINDOWS", "missing", "outside", "without"),
+    "intervals": ("WINDOWS", "expected_spans", "missing", "outside", "without"),
     "shard": ("Shard", "shards"),
     "standing": ("Standing", "standings"),
 }

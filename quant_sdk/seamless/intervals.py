@@ -69,6 +69,19 @@ def outside(windows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def expected_spans(
+    start: int, end: int, timeframe: Timeframe, calendar: Calendar
+) -> list[tuple[int, int]]:
+    """Return the runs of expected bars within ``[start, end)``, microseconds on the grid."""
+    if start >= end:
+        return []
+    if calendar.always_open:
+        return [(start, end)]
+    slots = {"start": [timeframe.slot_of(start)], "end": [timeframe.slot_of(end)]}
+    runs = expected_only(pl.DataFrame(slots), timeframe, calendar)
+    return [(timeframe.open_of(first), timeframe.open_of(last)) for first, last in runs.iter_rows()]
+
+
 def without(windows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     """Return `windows` less what `known` covers.
 

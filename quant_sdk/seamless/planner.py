@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
-from quant_sdk.seamless.intervals import WINDOWS, missing, outside, without
+from quant_sdk.seamless.intervals import WINDOWS, expected_spans, missing, outside, without
 from quant_sdk.seamless.shard import Shard, shards
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Planner:
             held = self._held(timeframe, windows)
             asked = outside(windows, held)
             asked = self._expected(self._unknown(asked, timeframe), timeframe)
-            found += shards(_following(asked, held), timeframe, shard_bars)
+            found += shards(_following(asked, held), timeframe, shard_bars, apart=True)
         return found
 
     def gaps(self, wanted: Iterable[Wanted], shard_bars: int = SHARD_BARS) -> list[Shard]:
@@ -121,29 +121,16 @@ class Planner:
         return without(asked, self._holes.believed(timeframe.text, self._now))
 
     def _expected(self, asked: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
-        """Leave out intervals in which no bar is expected at all."""
-        symbols = asked["symbol"].unique().to_list()
-        closing = [name for name in symbols if not self._calendar_of(name).always_open]
-        if not closing:
-            return asked
-        shut = pl.col("symbol").is_in(closing)
-        nothing = asked.select("symbol", ts=pl.lit(None, dtype=pl.Datetime("us", "UTC"))).lazy()
-        cut = missing(nothing, asked.filter(shut), timeframe, self._calendar_of)
-        # From the first to the last expected bar: closed hours between them cost no request.
-        spans = (
-            cut.join_where(
-                asked.filter(shut).select(
-                    window_symbol="symbol", window_start="start", window_end="end"
-                ),
-                pl.col("symbol") == pl.col("window_symbol"),
-                pl.col("start") >= pl.col("window_start"),
-                pl.col("end") <= pl.col("window_end"),
-            )
-            .group_by("symbol", "window_start")
-            .agg(pl.col("start").min(), pl.col("end").max())
-            .select(list(WINDOWS))
-        )
-        return pl.concat([asked.filter(~shut), spans]).sort("symbol", "start")
+        """Narrow the intervals from their first to their last expected bar; drop those without.
+
+        Closed hours in between cost no request of their own.
+        """
+        kept = []
+        for symbol, start, end in asked.iter_rows():
+            spans = expected_spans(start, end, timeframe, self._calendar_of(symbol))
+            if spans:
+                kept.append((symbol, spans[0][0], spans[-1][1]))
+        return pl.DataFrame(kept, schema=WINDOWS, orient="row")
 
 
 def _following(asked: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:

@@ -23,6 +23,7 @@ class Shard:
         cell: the number of the cell; cells hold equally many bars, cell 0 begins with slot 0.
         wanted: the missing intervals in it, ``[start, end)``, microseconds, sorted, disjoint.
         follows: the bar before the first of them is held, in this cell or the one before.
+        part: tells shards of one cell apart that are fetched apart.
     """
 
     symbol: str
@@ -30,6 +31,7 @@ class Shard:
     cell: int
     wanted: tuple[tuple[int, int], ...]
     follows: bool = False
+    part: int = 0
 
     @property
     def start(self) -> int:
@@ -44,7 +46,8 @@ class Shard:
     @property
     def id(self) -> str:
         """Names the shard, the same in every process and run."""
-        return f"{self.symbol}/{self.timeframe}/{self.cell}"
+        part = f".{self.part}" if self.part else ""
+        return f"{self.symbol}/{self.timeframe}/{self.cell}{part}"
 
     @property
     def bars(self) -> int:
@@ -58,7 +61,9 @@ class Shard:
         return f"{self.symbol} {self.timeframe} [{first}, {last})"
 
 
-def shards(intervals: pl.DataFrame, timeframe: Timeframe, bars: int) -> Iterator[Shard]:
+def shards(
+    intervals: pl.DataFrame, timeframe: Timeframe, bars: int, *, apart: bool = False
+) -> Iterator[Shard]:
     """Yield the shards of missing intervals, by symbol and time.
 
     Args:
@@ -66,6 +71,8 @@ def shards(intervals: pl.DataFrame, timeframe: Timeframe, bars: int) -> Iterator
             ``follows`` (Boolean): whether the bar before it is held; False where it is left out.
         timeframe: theirs.
         bars: how many bars a cell holds.
+        apart: each interval is a shard of its own, also where a cell holds several; what lies
+            between them is not fetched then.
     """
     if "follows" not in intervals.columns:
         intervals = intervals.with_columns(follows=False)
@@ -91,14 +98,15 @@ def shards(intervals: pl.DataFrame, timeframe: Timeframe, bars: int) -> Iterator
     opened = cut.with_columns(
         start=opens_of(cut["start"], timeframe), end=opens_of(cut["end"], timeframe)
     ).sort("symbol", "cell", "start")
-    grouped = opened.group_by("symbol", "cell", maintain_order=True).agg(
-        "start", "end", pl.col("follows").first()
-    )
-    for symbol, cell, starts, ends, follows in grouped.iter_rows():
+    part = pl.int_range(pl.len()).over("symbol", "cell") if apart else pl.lit(0)
+    grouped = opened.with_columns(part=part).group_by("symbol", "cell", "part", maintain_order=True)
+    told = grouped.agg("start", "end", pl.col("follows").first())
+    for symbol, cell, number, starts, ends, follows in told.iter_rows():
         yield Shard(
             symbol=symbol,
             timeframe=timeframe.text,
             cell=cell,
             wanted=tuple(zip(starts, ends, strict=True)),
             follows=follows,
+            part=number,
         )

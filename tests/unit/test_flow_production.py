@@ -533,6 +533,21 @@ def test_a_bar_that_has_not_closed_makes_nothing_fresh():
     assert age.behind >= 200
 
 
+def test_a_candidate_that_wants_other_bars_is_not_stale_without_these():
+    candidates = (
+        Candidate(symbol="X:A", exchange="X", asset_type="x", ingest=(("1m", 30),)),
+        Candidate(symbol="X:B", exchange="X", asset_type="x", ingest=(("1m", 30), ("1d", None))),
+        Candidate(symbol="X:C", exchange="X", asset_type="x"),
+    )
+    subject = Subject(path=Path("c.json"), candidates=candidates, timeframe=Timeframe.parse("1d"))
+    nothing = pl.DataFrame(
+        schema={"symbol": pl.String, "timeframe": pl.String, "bucket": pl.String, "ts": MICROS}
+    )
+    now = datetime(2024, 12, 3, 12, tzinfo=UTC)
+    found = examine(nothing.lazy(), subject, lambda _: ALWAYS, FlowProductionParams(), now)
+    assert {age.symbol: age.stale for age in found.ages} == {"X:A": False, "X:B": True, "X:C": True}
+
+
 def test_symbols_are_grouped_by_the_calendar_they_name():
     groups = by_calendar(["A:X", "B:Y", "A:Z"], lambda name: FX if name[0] == "B" else ALWAYS)
     assert [(calendar.name, names) for calendar, names in groups] == [

@@ -10,6 +10,7 @@ import polars as pl
 from quant_sdk.errors import MissingExtra, QuantError, RunCancelled, SourceError
 from quant_sdk.lakehouse.symbols import split_symbol
 from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.seamless import expected_spans
 from quant_sdk.sources.fetch import COLUMNS, Hole, fetch_bars
 from quant_sdk.sources.protocol import BarQuery
 
@@ -117,7 +118,7 @@ class Gatherer:
         found = []
         for hole in holes:
             for start, end in shard.wanted:
-                for first, last in calendar_spans(
+                for first, last in expected_spans(
                     max(start, hole.start), min(end, hole.end), step, calendar
                 ):
                     row = {"symbol": shard.symbol, "timeframe": shard.timeframe}
@@ -125,21 +126,6 @@ class Gatherer:
                     said = {"cause": hole.cause, "detail": hole.detail, "source": source}
                     found.append({**row, **ends, **said})
         return found
-
-
-def calendar_spans(
-    start: int, end: int, timeframe: Timeframe, calendar: Calendar
-) -> list[tuple[int, int]]:
-    """Return the runs of expected bars in ``[start, end)``, microseconds on the grid."""
-    if start >= end:
-        return []
-    if calendar.always_open:
-        return [(start, end)]
-    from quant_sdk.lakehouse.coverage import expected_only
-
-    slots = {"start": [timeframe.slot_of(start)], "end": [timeframe.slot_of(end)]}
-    runs = expected_only(pl.DataFrame(slots), timeframe, calendar)
-    return [(timeframe.open_of(first), timeframe.open_of(last)) for first, last in runs.iter_rows()]
 
 
 def _back(start: int, bars: int, timeframe: Timeframe) -> int:

@@ -142,8 +142,9 @@ def _failed(step: Step, child: RunRecord) -> SourceError:
 
 
 def _message(known: _Cycle) -> str:
-    told = "; ".join(f"{step.stage_id}: {step.message}" for step in known.steps if step.message)
-    return f"degraded by {', '.join(known.degraded)}; {told}" if known.degraded else told
+    if known.degraded:
+        return f"the cycle is complete, degraded by {', '.join(known.degraded)}"
+    return "the cycle is complete"
 
 
 def _skipped(context: CheckContext) -> tuple[CheckStatus, str, str]:

@@ -54,7 +54,7 @@ class Freshness:
 
     @property
     def stale(self) -> list[Age]:
-        """The stale ones, those without any bar included."""
+        """The stale ones, among them those that have no bar and should."""
         return [age for age in self.ages if age.stale]
 
     @property
@@ -96,14 +96,17 @@ def examine(
     today = micros_of(now)
     since = min(today - _SPAN // _MICROSECOND, timeframe.open_of(timeframe.slot_of(today) - _BARS))
     last = newest_bars(bars, symbols, timeframe, since=since, until=timeframe.floor(today))
-    ages: list[Age] = []
+    asking, ages = subject.asking, list[Age]()
     for calendar, group in by_calendar(symbols, calendar_of):
         closed = grid(timeframe, since, timeframe.floor(today), calendar)["ts"]
         found = pl.Series([last.get(symbol) for symbol in group], dtype=UTC_MICROS)
         after = closed.search_sorted(found, side="right")
         for symbol, at, count in zip(group, found, after, strict=True):
             behind = len(closed) - (0 if at is None else count)
-            stale = at is None or _is_stale(at, behind, timeframe, params.max_age, today)
+            if at is None:
+                stale = symbol in asking
+            else:
+                stale = _is_stale(at, behind, timeframe, params.max_age, today)
             ages.append(Age(symbol=symbol, last=at, behind=behind, stale=stale))
     return Freshness(ages=tuple(sorted(ages, key=lambda age: age.symbol)))
 

@@ -36,6 +36,15 @@ class Subject:
         """The candidates' symbols, sorted."""
         return [candidate.symbol for candidate in self.candidates]
 
+    @property
+    def asking(self) -> frozenset[str]:
+        """The symbols of which bars of the timeframe are wanted: all that name no other."""
+        return frozenset(
+            candidate.symbol
+            for candidate in self.candidates
+            if not candidate.ingest or self.timeframe.text in dict(candidate.ingest)
+        )
+
 
 def choose(workspace: Workspace, params: FlowProductionParams) -> Subject:
     """Return what the parameters name.
