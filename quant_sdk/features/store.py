@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from quant_sdk.lakehouse.catalog import split_unknown, table_lock
+from quant_sdk.lakehouse.catalog import split_unknown
 from quant_sdk.lakehouse.durability import mend
+from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.specs import FEATURE_VALUES, FEATURES
 from quant_sdk.lakehouse.table import Table
 
@@ -57,7 +58,7 @@ class FeatureStore:
 
     def mend(self) -> list[str]:
         """Take back what a power cut tore of the last commits; name the files set aside."""
-        with table_lock(self._locks, FEATURES.name):
+        with writing(self._locks, FEATURES.name):
             return mend(self._table.path, -1)
 
     def put(self, rows: pl.DataFrame, commit: Commit, gone: pl.DataFrame | None = None) -> Stored:
@@ -77,7 +78,7 @@ class FeatureStore:
         """
         admitted, refused = split_unknown(self._lakehouse, rows)
         gone = FEATURES.empty if gone is None else gone
-        with table_lock(self._locks, FEATURES.name):
+        with writing(self._locks, FEATURES.name):
             met = self._met(admitted)
             added = met.filter(pl.col("place") == "added").select(list(FEATURES.columns))
             changed = met.filter(pl.col("place") == "replaced").select(list(FEATURES.columns))

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
-from filelock import FileLock
 
 from quant_registry.errors import InvalidInput
-from quant_registry.files import make_folder
 from quant_sdk.lakehouse.durability import mend
+from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.specs import EXCHANGES, EXECUTION, SYMBOLS, UTC_MICROS, TableSpec
 from quant_sdk.lakehouse.symbols import join_symbol
 from quant_sdk.lakehouse.table import Table
@@ -26,11 +25,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from filelock import BaseFileLock
-
     from quant_registry.run import Commit
 
-_LOCK_SECONDS: Final = 600.0
 _VALIDITY: Final = ("source", "valid_from", "valid_until")
 
 
@@ -189,7 +185,7 @@ class Catalog:
         """Take back what a power cut tore of the last commits; name the files set aside."""
         aside = []
         for of in (SYMBOL_VERSIONS, EXECUTION_VERSIONS, EXCHANGE_VERSIONS):
-            with table_lock(self._locks, of.spec.name):
+            with writing(self._locks, of.spec.name):
                 aside += mend(self.table(of).path, -1)
         return aside
 
@@ -211,7 +207,7 @@ class Catalog:
             OwnershipLost: a newer run of the stage has written meanwhile.
         """
         facts, refused = self._admitted(of, facts)
-        with table_lock(self._locks, of.spec.name):
+        with writing(self._locks, of.spec.name):
             changes = diff(of, self.current(of), facts, as_of)
             version = self._write(of, changes, commit) if changes.opened.height else -1
         return Recorded(
@@ -247,12 +243,6 @@ def split_unknown(lakehouse: Path, rows: pl.DataFrame) -> tuple[pl.DataFrame, tu
     refused = rows.select(pl.col("symbol").unique()).join(known, on="symbol", how="anti")
     admitted = rows.join(known, on="symbol", how="semi", maintain_order="left")
     return admitted, tuple(refused["symbol"].sort().to_list())
-
-
-def table_lock(locks: Path, name: str) -> BaseFileLock:
-    """Return the lock that every writer of the table `name` holds from its look to its commit."""
-    make_folder(locks)
-    return FileLock(locks / f"table-{name}.lock", timeout=_LOCK_SECONDS, fallback_to_soft=False)
 
 
 def _in_columns(of: Versioned, facts: pl.DataFrame) -> pl.DataFrame:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from quant_registry.errors import InvalidInput, LiveRun, NoData, UnknownName
-from quant_registry.steering import live_runs
+from quant_registry.errors import InvalidInput, NoData, UnknownName
 from quant_sdk.lakehouse.calendars import Calendar, calendar_name, named_calendar
 from quant_sdk.lakehouse.causes import NOTED, explained, known_causes
+from quant_sdk.lakehouse.clean_slate import wipe
 from quant_sdk.lakehouse.coverage import SeriesCoverage, coverage
 from quant_sdk.lakehouse.fingerprint import combine, fingerprint
 from quant_sdk.lakehouse.ledger import Ledger
@@ -24,7 +22,6 @@ from quant_sdk.lakehouse.timeframe import Timeframe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from quant_registry.workspace import Workspace
 
@@ -117,6 +114,55 @@ class Lakehouse:
         bars = self.table("bars").scan().filter(*filters)
         return bars.select("symbol", *_COLUMNS).collect().sort("symbol")
 
+    def features(  # noqa: PLR0913 - each narrows what is read
+        self,
+        symbol: str,
+        timeframe: str,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        *,
+        source: str | None = None,
+        known_by: datetime | str | None = None,
+    ) -> pl.DataFrame:
+        """Return the features of a series whose bars open in ``[start, end)``.
+
+        Args:
+            symbol: ``EXCHANGE:BASEQUOTE``.
+            timeframe: such as ``1h``.
+            start: aware datetime, or ISO text; a text without offset is read as UTC.
+            end: the same, exclusive.
+            source: only this one: ``talib`` for history, a scanner's id for technicals.
+            known_by: only what could be known then.
+
+        Returns:
+            The columns of the table ``features``, sorted by ts and source.
+
+        Raises:
+            InvalidInput: a malformed symbol, timeframe or time.
+        """
+        from quant_sdk.features import read
+
+        return read(
+            self._workspace.lakehouse,
+            timeframe=timeframe,
+            symbol=symbol,
+            source=source,
+            start=instant(start, "start"),
+            end=instant(end, "end"),
+            known_by=instant(known_by, "known_by"),
+        )
+
+    def snapshot(self, snapshot_id: str, table: str = "bars") -> pl.LazyFrame:
+        """Return a table as a snapshot holds it, whatever became of the lakehouse since.
+
+        Raises:
+            NoData: there is no such snapshot.
+            UnknownName: there is no such table.
+        """
+        from quant_sdk.lakehouse.snapshot import scan_snapshot
+
+        return scan_snapshot(self._workspace, snapshot_id, table)
+
     def coverage(
         self,
         symbol: str | None = None,
@@ -188,31 +234,7 @@ class Lakehouse:
         Raises:
             LiveRun: a run is live; nothing was removed.
         """
-        folder = self._workspace.lakehouse
-        with ExitStack() as held:
-            self._exclude_runs(held)
-            if not folder.is_dir():
-                return {"removed": False, "path": self._workspace.display(folder)}
-            aside = folder.with_name(".lakehouse.wiped")
-            if aside.exists():
-                shutil.rmtree(aside)
-            folder.replace(aside)
-            shutil.rmtree(aside)
-        return {"removed": True, "path": self._workspace.display(folder)}
-
-    def _exclude_runs(self, held: ExitStack) -> None:
-        """Hold every stage's lock while the tables go, so that no run can begin meanwhile."""
-        from filelock import FileLock, Timeout
-
-        live = live_runs(self._workspace)
-        if live:
-            raise _live_run(live[0].run_id)
-        for path in sorted(_lock_files(self._workspace.locks)):
-            lock = FileLock(path, timeout=0.05, fallback_to_soft=False)
-            try:
-                held.enter_context(lock)
-            except Timeout:
-                raise _live_run(path.stem) from None
+        return wipe(self._workspace)
 
     def _unknown_series(self, symbol: str, timeframe: str) -> NoData:
         known = (
@@ -226,17 +248,6 @@ class Lakehouse:
         near = UnknownName(f"{symbol} {timeframe}", sorted(known)).near
         hint = f"did you mean {', '.join(near)}?" if near else "see: quant lakehouse coverage"
         return NoData(f"the lakehouse has no bars of {symbol} {timeframe}", fix=hint, near=near)
-
-
-def _lock_files(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("*.lock") if path.name != "control.lock"]
-
-
-def _live_run(name: str) -> LiveRun:
-    return LiveRun(
-        f"{name} is live, so the lakehouse stays",
-        fix=f"wait for it, or cancel it: quant cancel --scope {name}",
-    )
 
 
 def _bucket(at: datetime, timeframe: Timeframe) -> str:

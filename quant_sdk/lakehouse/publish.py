@@ -7,16 +7,15 @@ adding anything twice. The last commit of the batch carries its ledger entries.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from filelock import FileLock
 
-from quant_registry.files import make_folder
 from quant_sdk.lakehouse.batch import entries_of, frame_of
 from quant_sdk.lakehouse.durability import mend
 from quant_sdk.lakehouse.fingerprint import row_hashes
 from quant_sdk.lakehouse.ledger import MANY, Ledger
+from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.overlap import KEY, resolve
 from quant_sdk.lakehouse.specs import BARS, CORRECTIONS, QUARANTINE
 from quant_sdk.lakehouse.table import Table
@@ -26,14 +25,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from filelock import BaseFileLock
-
     from quant_registry.run import Commit
     from quant_sdk.lakehouse.batch import Incoming
     from quant_sdk.lakehouse.ledger import Entry
     from quant_sdk.lakehouse.overlap import Overlap
-
-_LOCK_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +55,7 @@ class Publisher:
         self._quarantine = Table(lakehouse, QUARANTINE)
         self._corrections = Table(lakehouse, CORRECTIONS)
         self._ledger = Ledger(lakehouse)
-        self._lock_path = locks / "table-bars.lock"
+        self._locks = locks
         self._rank = rank
 
     def mend(self) -> list[str]:
@@ -68,7 +63,7 @@ class Publisher:
         told: dict[str, int] = {}
         for entry in self._ledger.entries():
             told[entry.table] = max(entry.version, told.get(entry.table, -1))
-        with self._exclusive():
+        with writing(self._locks, BARS.name):
             return [
                 name
                 for table in (self._bars, self._quarantine, self._corrections)
@@ -77,7 +72,7 @@ class Publisher:
 
     def note(self, entries: Sequence[Entry], commit: Commit) -> int:
         """Add entries of sources that bring nothing new; return how many."""
-        with self._exclusive():
+        with writing(self._locks, BARS.name):
             self._ledger.add(
                 replace(entry, run_id=commit.run_id, batch_id=commit.batch_id) for entry in entries
             )
@@ -90,7 +85,7 @@ class Publisher:
             OwnershipLost: a newer run of the stage has written meanwhile.
             Conflict: other writers kept changing a table.
         """
-        with self._exclusive():
+        with writing(self._locks, BARS.name):
             frame = frame_of(batch)
             overlap = resolve(frame, self._existing(frame), self._rank)
             shas = {item.source: MANY if item.symbol == MANY else item.sha256 for item in batch}
@@ -108,10 +103,6 @@ class Publisher:
             entries = [replace(entry, table=table, version=version) for entry in entries]
             self._ledger.add(entries)
         return Published(entries=tuple(entries), version=version if table == BARS.name else -1)
-
-    def _exclusive(self) -> BaseFileLock:
-        make_folder(self._lock_path.parent)
-        return FileLock(self._lock_path, timeout=_LOCK_SECONDS, fallback_to_soft=False)
 
     def _write(
         self,

@@ -6,9 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
-from filelock import FileLock
 
-from quant_registry.files import make_folder
+from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.specs import UNFILLED, UTC_MICROS, VERIFIED_EMPTY
 from quant_sdk.lakehouse.table import Table
 from quant_sdk.seamless.intervals import WINDOWS, difference
@@ -28,7 +27,6 @@ FOUND: Final = {**ASKED, "cause": pl.String, "detail": pl.String, "source": pl.S
 
 _SHORTEST: Final = timedelta(hours=1)
 _LONGEST: Final = timedelta(days=30)
-_LOCK_SECONDS: Final = 600.0
 _Row = dict[str, Any]
 
 
@@ -37,7 +35,7 @@ class Holes:
 
     def __init__(self, lakehouse: Path, locks: Path) -> None:
         self._tables = (Table(lakehouse, VERIFIED_EMPTY), Table(lakehouse, UNFILLED))
-        self._lock_path = locks / "table-holes.lock"
+        self._locks = locks
 
     def believed(self, timeframe: str, now: datetime) -> pl.DataFrame:
         """Return the intervals that need not be asked for at `now`, as `WINDOWS`."""
@@ -65,8 +63,7 @@ class Holes:
         Returns:
             How many intervals are noted.
         """
-        make_folder(self._lock_path.parent)
-        with FileLock(self._lock_path, timeout=_LOCK_SECONDS, fallback_to_soft=False):
+        with writing(self._locks, UNFILLED.name):
             for table in self._tables:
                 verified = table.spec is VERIFIED_EMPTY
                 own = found.filter(pl.col("cause").is_in(EMPTY_CAUSES) == verified)

@@ -14,6 +14,7 @@ from quant_sdk.lakehouse.batch import Incoming
 from quant_sdk.lakehouse.fingerprint import fingerprint
 from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.lakehouse.ledger import MANY, Ledger
+from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.publish import Publisher
 from quant_sdk.lakehouse.specs import BARS, QUARANTINE
 from quant_sdk.lakehouse.table import Table
@@ -110,7 +111,10 @@ def _open(run: Run) -> _Tables:
     if torn := publisher.mend():
         run.emit("table_mended", status="success", set_aside=torn)
     tables = [Table(workspace.lakehouse, spec) for spec in (BARS, QUARANTINE)]
-    if found := Ledger(workspace.lakehouse).reconcile(tables):
+    with writing(workspace.locks, BARS.name):
+        # Between another run's commit and its line in the ledger, it would be told of twice.
+        found = Ledger(workspace.lakehouse).reconcile(tables)
+    if found:
         run.emit("ledger_recovered", status="success", entries=len(found))
     return _Tables(publisher=publisher, holes=Holes(workspace.lakehouse, workspace.locks))
 
