@@ -39,10 +39,10 @@ COMMANDS = {
     "audit": (f"{_HOME}.audit:audit", "Follow and verify the audit log."),
     "doctor": (f"{_HOME}.doctor:doctor", "Examine the workspace, and say what to do."),
     "schema": (f"{_HOME}.schema:schema", "Show the JSON Schemas of the files."),
-    "lakehouse": (f"{_HOME}.lakehouse:lakehouse", "Read the tables, or wipe them."),
-    "quarantine": (f"{_HOME}.quarantine:quarantine", "See the rows that were refused."),
+    "lakehouse": (f"{_HOME}.lakehouse:lakehouse", "Read the tables, and keep them in shape."),
+    "quarantine": (f"{_HOME}.quarantine:quarantine", "See the refused rows, and check them again."),
     "migrate": (f"{_HOME}.migrate:migrate", "Begin to move a legacy folder."),
-    "snapshot": (f"{_HOME}.snapshot:snapshot", "List and verify snapshots."),
+    "snapshot": (f"{_HOME}.snapshot:snapshot", "Make, list, verify and read snapshots."),
     "market": (f"{_HOME}.market:market", "Serve invented prices, the way venues serve real ones."),
     "mcp": (f"{_HOME}.mcp:mcp", "Serve the stages to agents over the Model Context Protocol."),
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FORMAT = "QUANT_OUTPUT"
 _WIDEST = 60
 _LONGEST = 400
+_HELD = "stage_locked"
 
 
 class ReaderGone(Exception):  # noqa: N818 - not a failure: the reader has seen enough
@@ -75,9 +76,15 @@ class Output:
         _say(printable(text))
 
     def fail(self, error: Mapping[str, Any]) -> None:
-        """Give an error: ``{code, message, fix, retryable, exit_code}``."""
+        """Give an error: ``{code, message, fix, retryable, exit_code}``.
+
+        A stage that somebody else is at work on is one line: timers meet it, and it is no failure.
+        """
         if self.json and not self.answered:
             self.emit({"error": error}, lambda _: ())
+            return
+        if error["code"] == _HELD:
+            _say(printable(f"locked: {error['message']}; {error['fix']}"))
             return
         _say(f"error: {printable(str(error['message']))}")
         if error["fix"]:
@@ -118,14 +125,17 @@ def listing(name: str, items: Sequence[Any], limit: int | None = None) -> dict[s
 
 
 def table(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], empty: str = "nothing"
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    empty: str = "nothing",
+    widest: int = _WIDEST,
 ) -> Iterator[str]:
     """Yield aligned lines under a header; numbers stand right. `empty` where there are no rows."""
     found = list(rows)
     if not found:
         yield empty
         return
-    cells = [[cell(row.get(column)) for column in columns] for row in found]
+    cells = [[cell(row.get(column), widest=widest) for column in columns] for row in found]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     right = [all(_is_number(row.get(column)) for row in found) for column in columns]
     for line in ([name.upper() for name in columns], *cells):
@@ -145,8 +155,16 @@ def facts(document: Mapping[str, Any], indent: str = "") -> Iterator[str]:
         if isinstance(value, dict) and len(text) > _WIDEST:
             yield f"{indent}{key}"
             yield from facts(value, f"{indent}  ")
+        elif _is_rows(value):
+            yield f"{indent}{key}"
+            for line in table(value, list(value[0]), widest=_LONGEST):
+                yield f"{indent}  {line}"
         else:
             yield f"{indent}{key.ljust(width)}  {text}"
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def cell(value: Any, *, widest: int | None = _WIDEST) -> str:

@@ -63,7 +63,7 @@ def frame_of(batch: Sequence[Incoming]) -> pl.DataFrame:
         item.bars.select(
             item.symbol_column,
             pl.lit(item.timeframe).alias("timeframe"),
-            _bucket(item.timeframe).alias("bucket"),
+            bucket_of(item.timeframe).alias("bucket"),
             "ts",
             "open",
             "high",
@@ -122,7 +122,7 @@ def _entry(
     )
 
 
-def _bucket(timeframe: str) -> pl.Expr:
+def bucket_of(timeframe: str) -> pl.Expr:
     """Return the bucket of each ``ts``: its year, or its year and month."""
     ts = pl.col("ts")
     year = ts.dt.year().cast(pl.String)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_right
 from dataclasses import replace
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -22,9 +24,11 @@ NOTED: Final = ("verified_empty", "unfilled", "quarantine")
 """The tables that tell of causes; where they overlap, the earlier one is believed."""
 
 EMPTY: Final = frozenset({"verified_empty", "not_listed_yet"})
-_UNPLACED: Final = ("timestamp_missing", "off_grid", "overlap_conflict")
+_UNPLACED: Final = ("timestamp_missing", "off_grid", "overlap_conflict", "withdrawn")
+"""Rules whose rows explain no hole; a bar that was taken back may be asked for again."""
 _Series = tuple[str, str]
 _Note = tuple["datetime", "datetime", str]
+_Told = tuple[_Series, "datetime", "datetime", str]
 
 
 def known_causes(
@@ -42,15 +46,14 @@ def known_causes(
         for name, value in (("symbol", symbol), ("timeframe", timeframe))
         if value is not None
     ]
-    found: dict[_Series, list[_Note]] = defaultdict(list)
+    found: dict[_Series, list[_Note]] = {}
     for table in tables:
         rows = table.scan().filter(*wanted)
         told = _refused(rows) if table.spec.name == "quarantine" else _noted(rows)
-        for name, frame, start, end, cause in told:
-            known = found[name, frame]
-            known += _beside((start, end, cause), known)
-            known.sort()
-    return dict(found)
+        for series, notes in groupby(sorted(told), key=itemgetter(0)):
+            known = found.get(series, [])
+            found[series] = sorted([*known, *_beside(_runs(map(_note, notes)), known)])
+    return found
 
 
 def explained(
@@ -86,9 +89,9 @@ def _with_causes(item: SeriesCoverage, notes: list[_Note]) -> SeriesCoverage:
 def with_causes(gap: Gap, notes: list[_Note], step: Timeframe) -> Iterator[Gap]:
     """Cut a gap where the cause changes."""
     at = gap.start
-    for start, end, cause in notes:
-        if end <= at or start >= gap.end:
-            continue
+    for start, end, cause in islice(notes, bisect_right(notes, at, key=itemgetter(1)), None):
+        if start >= gap.end:
+            break
         if start > at:
             yield _gap(at, start, "", step)
         first, at = max(at, start), min(end, gap.end)
@@ -114,33 +117,63 @@ def _gap(start: datetime, end: datetime, cause: str, step: Timeframe) -> Gap:
     return Gap(start, end, step.bars_between(start, end), cause)
 
 
-def _beside(note: _Note, known: list[_Note]) -> Iterator[_Note]:
-    """Yield the parts of `note` that no known interval covers."""
-    at, end, cause = note
-    for first, last, _ in known:
-        if last <= at or first >= end:
-            continue
-        if first > at:
-            yield at, first, cause
-        at = max(at, last)
-    if at < end:
-        yield at, end, cause
+def _runs(notes: Iterable[_Note]) -> Iterator[_Note]:
+    """Join sorted notes of one cause that touch; of two that overlap the earlier one is kept."""
+    last: _Note | None = None
+    for start, end, cause in notes:
+        if last is None:
+            last = (start, end, cause)
+        elif start <= last[1] and cause == last[2]:
+            last = (last[0], max(last[1], end), cause)
+        elif end > last[1]:
+            yield last
+            last = (max(start, last[1]), end, cause)
+    if last is not None:
+        yield last
 
 
-def _noted(rows: pl.LazyFrame) -> Iterator[tuple[str, str, datetime, datetime, str]]:
-    yield from rows.select("symbol", "timeframe", "start", "end", "cause").collect().iter_rows()
+def _beside(notes: Iterable[_Note], known: list[_Note]) -> Iterator[_Note]:
+    """Yield the parts of sorted, disjoint `notes` that no interval of `known`, the same, covers."""
+    begin = 0
+    for start, end, cause in notes:
+        at = start
+        while begin < len(known) and known[begin][1] <= start:
+            begin += 1
+        for first, last, _ in islice(known, begin, None):
+            if first >= end:
+                break
+            if first > at:
+                yield at, first, cause
+            at = max(at, last)
+        if at < end:
+            yield at, end, cause
 
 
-def _refused(rows: pl.LazyFrame) -> Iterator[tuple[str, str, datetime, datetime, str]]:
+def _note(told: _Told) -> _Note:
+    return told[1:]
+
+
+def _noted(rows: pl.LazyFrame) -> Iterator[_Told]:
+    columns = ("symbol", "timeframe", "start", "end", "cause")
+    for symbol, timeframe, start, end, cause in rows.select(columns).collect().iter_rows():
+        yield (symbol, timeframe), start, end, cause
+
+
+def _refused(rows: pl.LazyFrame) -> Iterator[_Told]:
     """Yield the bars of which a row was refused."""
     places = (
-        rows.filter(~pl.col("rule").is_in(_UNPLACED), pl.col("ts").is_not_null())
+        rows.filter(
+            ~pl.col("rule").is_in(_UNPLACED),
+            pl.col("ts").is_not_null(),
+            pl.col("replayed_by").is_null(),
+        )
         .select("symbol", "timeframe", "ts")
         .unique()
         .collect()
     )
+    steps = {text: Timeframe.parse(text) for text in places["timeframe"].unique()}
     for symbol, timeframe, ts in places.iter_rows():
-        yield symbol, timeframe, ts, Timeframe.parse(timeframe).end_of(ts), "quarantined"
+        yield (symbol, timeframe), ts, steps[timeframe].end_of(ts), "quarantined"
 
 
 def _nothing(symbol: str, timeframe: str, calendar: str) -> SeriesCoverage:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SCHEMA: Final = "ledger/1"
 MANY: Final = "*"
 """Stands for the symbol in the entry of a source that holds many series."""
+AMENDMENTS: Final = ("undo", "restore", "replay")
+"""What takes a source's rows back, or brings them again: the entry's source is ``undo:SOURCE``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,7 @@ class Ledger:
         """
         known, torn = self._read()
         # A batch published again has its first id, so the commit is what tells entries apart.
-        told = {(entry.table, entry.version, entry.source) for entry in known}
+        told = {_identity(entry) for entry in known}
         found = []
         for table in tables:
             last = max((e.version for e in known if e.table == table.spec.name), default=-1)
@@ -158,9 +160,7 @@ class Ledger:
                     _entry(line | {"table": table.spec.name, "version": version})
                     for line in document.get("entries", ())
                 )
-                found += [
-                    item for item in entries if (item.table, version, item.source) not in told
-                ]
+                found += [item for item in entries if _identity(item) not in told]
         self.add(found)
         return found
 
@@ -180,7 +180,12 @@ class Ledger:
 
 
 def contributions(entries: Iterable[Entry]) -> pl.DataFrame:
-    """Return what the entries say each series holds, in the columns of `fingerprint`."""
+    """Return what the entries say each series holds, in the columns of `fingerprint`.
+
+    ``rows`` is Int64: 0 where everything was taken back. ``first`` and ``last`` are null where
+    anything was: what is left may begin later and end earlier.
+    """
+    taken_back = (pl.col("rows") < 0).any()
     rows = [
         {
             "symbol": entry.symbol,
@@ -208,14 +213,18 @@ def contributions(entries: Iterable[Entry]) -> pl.DataFrame:
         .group_by("symbol", "timeframe")
         .agg(
             pl.col("rows").sum(),
-            pl.col("first").min(),
-            pl.col("last").max(),
+            pl.when(taken_back).then(None).otherwise(pl.col("first").min()).alias("first"),
+            pl.when(taken_back).then(None).otherwise(pl.col("last").max()).alias("last"),
             pl.col("key_hash", "value_hash").sum(),
         )
-        .filter(pl.col("rows") > 0)
-        .with_columns(pl.col("rows").cast(pl.UInt32))
         .sort("symbol", "timeframe")
     )
+
+
+def _identity(entry: Entry) -> tuple[str, int, str, str, str, bool]:
+    """Tell the entries of a commit apart; what an amendment takes back and brings are two."""
+    series = (entry.symbol, entry.timeframe)
+    return entry.table, entry.version, entry.source, *series, entry.bars < 0
 
 
 def _entry(document: dict[str, Any]) -> Entry:

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from quant_registry.clock import iso
-from quant_registry.errors import Corrupted, NoData
+from quant_registry.errors import Corrupted, InvalidInput, NoData, UnknownName
 from quant_registry.files import dump_json, make_folder, read_json, sync_folder, write_atomic
 from quant_registry.ids import check_run_id
+from quant_sdk.lakehouse.locks import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
+    import polars as pl
     from deltalake import DeltaTable
 
     from quant_registry.workspace import Workspace
@@ -42,7 +44,8 @@ def create_snapshot(
 ) -> dict[str, Any]:
     """Link the live files of `tables` under ``data/snapshots/<id>``; return the manifest.
 
-    The folder appears whole or not at all; one that stands already is returned as it is.
+    The folder appears whole or not at all; one that stands already is returned as it is. Bars,
+    quarantine and corrections are those of one instant: nobody writes them while they are linked.
     """
     folder = workspace.snapshots / check_run_id(snapshot_id)
     if folder.is_dir():
@@ -52,7 +55,9 @@ def create_snapshot(
         shutil.rmtree(left)
     draft = folder.with_name(f".{folder.name}.tmp")
     make_folder(draft)
-    described = [_link_table(table, draft) for table in tables if table.exists()]
+    with writing(workspace.locks, "bars"):
+        linked = [_link_table(table, draft) for table in tables if table.exists()]
+    described = [_with_digests(table, draft) for table in linked]
     manifest = {
         "schema": SCHEMA,
         "id": snapshot_id,
@@ -110,14 +115,7 @@ def verify_snapshot(workspace: Workspace, snapshot_id: str) -> dict[str, Any]:
     Raises:
         NoData: there is no such snapshot.
     """
-    folder = workspace.snapshots / check_run_id(snapshot_id)
-    try:
-        manifest = read_json(folder / MANIFEST)
-    except FileNotFoundError:
-        known = ", ".join(item["id"] for item in _manifests(workspace)[-3:]) or "none yet"
-        raise NoData(
-            f"there is no snapshot {snapshot_id!r}", fix=f"the newest are: {known}"
-        ) from None
+    folder, manifest = _open(workspace, snapshot_id)
     files = [
         (folder / table["name"] / file["path"], file)
         for table in manifest["tables"]
@@ -126,6 +124,82 @@ def verify_snapshot(workspace: Workspace, snapshot_id: str) -> dict[str, Any]:
     with ThreadPoolExecutor() as pool:
         problems = [problem for problem in pool.map(lambda pair: _problem(*pair), files) if problem]
     return {"id": snapshot_id, "ok": not problems, "files": len(files), "problems": problems}
+
+
+def scan_snapshot(workspace: Workspace, snapshot_id: str, table: str) -> pl.LazyFrame:
+    """Return the rows of one table of a snapshot, lazily, with the table's columns.
+
+    Sizes are compared at once, bytes are not: that is what `verify_snapshot` is for.
+
+    Args:
+        workspace: where the snapshot stands.
+        snapshot_id: the snapshot.
+        table: such as ``bars``; one that had no rows yet is an empty frame.
+
+    Raises:
+        NoData: there is no such snapshot.
+        UnknownName: there is no such table.
+        Corrupted: a file is gone, or has another size than was recorded.
+    """
+    from quant_sdk.lakehouse.specs import TABLES
+    from quant_sdk.lakehouse.table import scan_files
+
+    folder, manifest = _open(workspace, snapshot_id)
+    if table not in TABLES:
+        raise UnknownName(table, TABLES, fix=f"the tables are {', '.join(TABLES)}")
+    files = [file for item in manifest["tables"] if item["name"] == table for file in item["files"]]
+    home = folder / table
+    for file in files:
+        if problem := _wrong_size(home / file["path"], file):
+            raise Corrupted(
+                f"the snapshot {snapshot_id} is damaged: {problem}",
+                fix=f"see all of it: quant snapshot verify {snapshot_id}",
+            )
+    return scan_files([home / file["path"] for file in files], TABLES[table])
+
+
+def read_snapshot(
+    workspace: Workspace,
+    snapshot_id: str,
+    table: str,
+    *,
+    where: Mapping[str, str | None],
+    limit: int,
+) -> pl.DataFrame:
+    """Return the first rows of a table of a snapshot; errors are those of `scan_snapshot`.
+
+    Args:
+        workspace: where the snapshot stands.
+        snapshot_id: the snapshot.
+        table: such as ``bars``.
+        where: text columns and the value that each must have; None for any.
+        limit: how many rows at most, in the order of series and time.
+    """
+    import polars as pl
+
+    rows = scan_snapshot(workspace, snapshot_id, table)
+    columns = rows.collect_schema().names()
+    for name, value in where.items():
+        if value is not None:
+            if name not in columns:
+                raise InvalidInput(
+                    f"the table {table} has no column {name}", fix=f"leave out --{name}"
+                )
+            rows = rows.filter(pl.col(name) == pl.lit(value))
+    order = [name for name in ("symbol", "timeframe", "ts", "row") if name in columns]
+    return (rows.sort(order) if order else rows).head(limit).collect()
+
+
+def _open(workspace: Workspace, snapshot_id: str) -> tuple[Path, dict[str, Any]]:
+    """Return a snapshot's folder and manifest."""
+    folder = workspace.snapshots / check_run_id(snapshot_id)
+    try:
+        return folder, read_json(folder / MANIFEST)
+    except FileNotFoundError:
+        known = ", ".join(item["id"] for item in _manifests(workspace)[-3:]) or "none yet"
+        raise NoData(
+            f"there is no snapshot {snapshot_id!r}", fix=f"the newest are: {known}"
+        ) from None
 
 
 def _manifests(workspace: Workspace) -> list[dict[str, Any]]:
@@ -149,14 +223,20 @@ def _link_table(table: Table, draft: Path) -> dict[str, Any]:
         _link(table.path / file["path"], home / file["path"])
     for folder in {(home / file["path"]).parent for file in files}:
         sync_folder(folder)
-    with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(lambda file: _sha256(home / file["path"]), files))
     return {
         "name": table.spec.name,
         "version": int(delta.version()),
         "rows": sum(file["rows"] for file in files),
-        "files": [file | {"sha256": digest} for file, digest in zip(files, digests, strict=True)],
+        "files": files,
     }
+
+
+def _with_digests(described: dict[str, Any], draft: Path) -> dict[str, Any]:
+    files, home = described["files"], draft / described["name"]
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(lambda file: _sha256(home / file["path"]), files))
+    hashed = [file | {"sha256": digest} for file, digest in zip(files, digests, strict=True)]
+    return described | {"files": hashed}
 
 
 def _live_files(delta: DeltaTable) -> list[dict[str, Any]]:
@@ -182,13 +262,21 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _problem(path: Path, file: dict[str, Any]) -> str | None:
+    if problem := _wrong_size(path, file):
+        return problem
     try:
-        if path.stat().st_size != file["bytes"]:
-            return f"{file['path']}: {path.stat().st_size} bytes, {file['bytes']} recorded"
         digest = _sha256(path)
     except OSError as error:
         return f"{file['path']}: {error.strerror or error}"
     return None if digest == file["sha256"] else f"{file['path']}: its bytes have changed"
+
+
+def _wrong_size(path: Path, file: dict[str, Any]) -> str | None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        return f"{file['path']}: {error.strerror or error}"
+    return None if size == file["bytes"] else f"{file['path']}: {size} bytes, not {file['bytes']}"
 
 
 def _sha256(path: Path) -> str:

@@ -16,7 +16,7 @@ from quant_sdk.lakehouse.durability import sync_commit
 from quant_sdk.lakehouse.specs import UTC_MICROS, TableSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from quant_registry.run import Commit
@@ -40,8 +40,9 @@ _CONFIGURATION: Final = {
     "delta.deletedFileRetentionDuration": "interval 30 days",
     "delta.checkpointInterval": "50",
 }
+# A series is found by the row groups' ends: small ones cost nothing and are read in less time.
 _WRITER: Final = WriterProperties(
-    compression="ZSTD", compression_level=3, max_row_group_size=128 * 1024
+    compression="ZSTD", compression_level=1, max_row_group_size=32 * 1024
 )
 
 
@@ -103,7 +104,7 @@ class Table:
         if not self.exists():
             return self.spec.empty.lazy()
         if quote(str(self.path)) == str(self.path):
-            return pl.scan_delta(str(self.path)).select(list(self.spec.columns))
+            return self._in_columns(pl.scan_delta(str(self.path)))
         return self._scan_files()
 
     def append(self, frame: pl.DataFrame, commit: Commit, metadata: dict[str, Any]) -> int:
@@ -138,6 +139,33 @@ class Table:
             "bytes": int(adds["size_bytes"].sum()),
         }
 
+    def change(
+        self,
+        act: Callable[[DeltaTable, CommitProperties], object],
+        commit: Commit,
+        metadata: dict[str, Any],
+    ) -> int:
+        """Make one commit by `act` on exactly the version it is shown; return the one it made.
+
+        Args:
+            act: commits through the handle and with the properties it gets; it is called again,
+                with a newer handle, where another writer was first.
+            commit: whose commit it is.
+            metadata: for the commit, beside what names the run.
+
+        Raises:
+            OwnershipLost: a newer run of the stage has written meanwhile.
+            Conflict: other writers kept changing the table.
+        """
+        properties = _properties(commit, metadata, max_commit_retries=0)
+
+        def act_once(delta: DeltaTable) -> int:
+            version = int(delta.version()) + 1
+            act(delta, properties)
+            return version
+
+        return self._committed(act_once, commit)
+
     def _write(
         self,
         frame: pl.DataFrame,
@@ -146,34 +174,38 @@ class Table:
         *,
         predicate: str | None,
     ) -> int:
-        document = {
-            "batch_id": commit.batch_id,
-            "run_id": commit.run_id,
-            "stage_id": commit.stage_id,
-            "epoch": commit.epoch,
-            **metadata,
-        }
-        properties = CommitProperties(
-            custom_metadata={METADATA_KEY: json.dumps(document, separators=(",", ":"))},
-            app_transactions=[Transaction(commit.stage_id, commit.epoch)],
-        )
+        properties = _properties(commit, metadata)
+
+        def put(delta: DeltaTable) -> int:
+            self._put(delta, frame.select(list(self.spec.columns)), predicate, properties)
+            return int(delta.version())
+
+        return self._committed(put, commit)
+
+    def _committed(self, act: Callable[[DeltaTable], int], commit: Commit) -> int:
+        """Let `act` commit, again where others were first; return the version, durable by then."""
         for _ in range(_TRIES):
             delta = self._fenced(commit)
             try:
-                self._put(delta, frame.select(list(self.spec.columns)), predicate, properties)
+                version = act(delta)
             except CommitFailedError:
                 continue  # another writer was first: look again who owns, then write again
             except DeltaError as error:
                 if "No space left" in str(error):
                     raise disk_full(self.path) from error
                 raise
-            version = int(delta.version())
             sync_commit(self.path, version)
             return version
         raise Conflict(
             f"the table {self.spec.name} was changed by others {_TRIES} times in a row",
             fix="let the other writers finish, then run the stage again",
         )
+
+    def _in_columns(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Return the table's columns; those that an older table lacks are null."""
+        lacking = self.spec.later - set(rows.collect_schema()) if self.spec.later else ()
+        absent = (pl.lit(None, self.spec.columns[name]).alias(name) for name in lacking)
+        return rows.with_columns(*absent).select(list(self.spec.columns))
 
     def _scan_files(self) -> pl.LazyFrame:
         """Scan the live files by their own names.
@@ -224,7 +256,18 @@ class Table:
                 f"this run's is {commit.epoch}",
                 fix="this run stops; the newer one continues the work",
             )
-        return delta
+        return self._with_later_columns(delta)
+
+    def _with_later_columns(self, delta: DeltaTable) -> DeltaTable:
+        """Give a table that is older than some of its columns what it lacks."""
+        if not self.spec.later:
+            return delta
+        lacking = self.spec.later - {field.name for field in delta.schema().fields}
+        if not lacking:
+            return delta
+        delta.alter.add_columns([self._field(name) for name in sorted(lacking)])
+        sync_commit(self.path, self.version())
+        return self.delta()
 
     def _check_path(self) -> None:
         """Refuse what makes the libraries fail: they make URLs of paths, and undo it."""
@@ -233,13 +276,16 @@ class Table:
                 f"a Delta table cannot stand in {self.path}: its path has {' '.join(found)}",
                 fix="move the workspace to a folder without it",
             )
+        above = {part.partition("=")[0] for part in self.path.parent.parts if "=" in part}
+        if shared := sorted(above & set(self.spec.partition_by)):
+            raise InvalidInput(
+                f"a Delta table cannot stand in {self.path}: {shared[0]}= is a partition's folder",
+                fix="move the workspace to a folder of another name",
+            )
 
     def _create(self) -> None:
         self._check_path()
-        fields = [
-            Field(name, PrimitiveType(_DELTA_TYPES[dtype]), nullable=name in self.spec.nullable)
-            for name, dtype in self.spec.columns.items()
-        ]
+        fields = [self._field(name) for name in self.spec.columns]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         DeltaTable.create(
             str(self.path),
@@ -250,3 +296,24 @@ class Table:
             configuration=dict(_CONFIGURATION),
         )
         sync_commit(self.path, 0)
+
+    def _field(self, name: str) -> Field:
+        kind = PrimitiveType(_DELTA_TYPES[self.spec.columns[name]])
+        return Field(name, kind, nullable=name in self.spec.nullable)
+
+
+def _properties(
+    commit: Commit, metadata: dict[str, Any], *, max_commit_retries: int | None = None
+) -> CommitProperties:
+    document = {
+        "batch_id": commit.batch_id,
+        "run_id": commit.run_id,
+        "stage_id": commit.stage_id,
+        "epoch": commit.epoch,
+        **metadata,
+    }
+    return CommitProperties(
+        custom_metadata={METADATA_KEY: json.dumps(document, separators=(",", ":"))},
+        app_transactions=[Transaction(commit.stage_id, commit.epoch)],
+        max_commit_retries=max_commit_retries,
+    )

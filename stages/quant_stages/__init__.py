@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quant_stages import migration, seamless
+from quant_stages import migration, seamless, upkeep
 from quant_stages.data import discover, features, ingest, metadata, repair, verify
 from quant_stages.flows import cycle, production
 
@@ -15,6 +15,7 @@ STAGES = (
     *features.STAGES,
     *verify.STAGES,
     *seamless.STAGES,
+    *upkeep.STAGES,
     *cycle.STAGES,
     *production.STAGES,
 )

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quant_registry.run import Commit
 from quant_registry.workspace import Workspace
+from quant_sdk.lakehouse.causes import NOTED, known_causes
 from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.lakehouse.specs import BARS, QUARANTINE, UNFILLED, VERIFIED_EMPTY
 from quant_sdk.lakehouse.table import Table
 
+HOUR = timedelta(hours=1)
 START = datetime(2026, 1, 5, tzinfo=UTC)
 COMMIT = Commit(batch_id="b", run_id="r", stage_id="data.ingest", epoch=0, lock_id=None)
 
@@ -108,6 +114,62 @@ def test_a_refused_row_explains_its_gap(lakehouse):
     table = lakehouse.table("quarantine")
     table.append(pl.DataFrame([row], schema=QUARANTINE.columns), COMMIT, {})
     assert gaps(lakehouse) == [(2, 3, 1, ""), (3, 4, 1, "quarantined"), (4, 6, 2, "")]
+
+
+notes = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(1, 8), st.sampled_from(["x", "y"])), max_size=6
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(notes, notes)
+def test_each_hour_has_the_cause_of_the_earlier_table_then_of_the_earlier_note(
+    tmp_path_factory, verified, unfilled
+):
+    lakehouse = Lakehouse(Workspace(tmp_path_factory.mktemp("causes")))
+    wanted: dict[int, str] = {}
+    for spec, told in ((VERIFIED_EMPTY, verified), (UNFILLED, unfilled)):
+        own: dict[int, str] = {}
+        for start, length, cause in sorted(told, key=lambda n: (n[0], n[0] + n[1], n[2])):
+            note(lakehouse, spec, start, start + length, cause)
+            for hour in range(start, start + length):
+                own.setdefault(hour, cause)
+        wanted = own | wanted
+    tables = [lakehouse.table(name) for name in NOTED]
+    found = known_causes(tables).get(("BINANCE:ADABTC", "1h"), [])
+    assert found == sorted(found)
+    assert all(one[1] <= other[0] for one, other in pairwise(found))
+    hours = {
+        hour: cause
+        for start, end, cause in found
+        for hour in range((start - START) // HOUR, (end - START) // HOUR)
+    }
+    assert hours == wanted
+
+
+def test_a_hundred_thousand_refused_rows_are_a_matter_of_seconds(lakehouse):
+    opens = pl.datetime_range(at(0), at(100_000), "1h", time_zone="UTC", eager=True)
+    row = dict.fromkeys(QUARANTINE.columns) | {
+        "symbol": "BINANCE:ADABTC",
+        "timeframe": "1h",
+        "rule": "ohlc_order",
+        "reason": "why",
+        "source": "s",
+        "source_sha256": "x",
+        "run_id": "r",
+        "batch_id": "b",
+        "quarantined_at": at(9),
+    }
+    rows = (
+        pl.DataFrame([row], schema=QUARANTINE.columns)
+        .drop("ts")
+        .join(pl.DataFrame({"ts": opens}), how="cross")
+    )
+    lakehouse.table("quarantine").append(rows, COMMIT, {})
+    began = time.perf_counter()
+    (series,) = lakehouse.coverage()
+    assert time.perf_counter() - began < 20  # quadratic, it would take an hour
+    assert [gap.cause for gap in series.gaps] == ["quarantined", "quarantined"]
 
 
 def test_where_causes_overlap_the_verified_one_is_believed(lakehouse):

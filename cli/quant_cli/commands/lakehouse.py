@@ -1,4 +1,4 @@
-"""``quant lakehouse``: what is in the tables, and the clean slate."""
+"""``quant lakehouse``: what is in the tables, their upkeep, and the clean slate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quant_cli import documents
+from quant_cli.commands.stage import StageLeaf, carry_out
 from quant_cli.output import cell, facts, listing, table
 from quant_cli.session import Leaf, Session, pass_session
 
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 SERIES = 500
 GAPS = 20
+VERSIONS = 50
 
 
 @click.group()
 def lakehouse() -> None:
-    """Read the tables, or wipe them."""
+    """Read the tables, keep them in shape, go back, or wipe them."""
 
 
 @lakehouse.command("tables", cls=Leaf)
@@ -118,6 +120,74 @@ def _coverage_text(document: dict[str, Any]) -> Iterator[str]:
             yield f"{series['symbol']} {series['timeframe']}: {more} more gaps: raise --gaps"
     if document["truncated"]:
         yield "more: raise --limit, or name a --symbol"
+
+
+@lakehouse.command("history", cls=Leaf)
+@click.option("--table", "name", default="bars", show_default=True, help="The table.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=VERSIONS, show_default=True, help="At most."
+)
+@pass_session
+def show_history(session: Session, *, name: str, limit: int) -> None:
+    """List a table's versions, newest first: who made each, and whether it can be restored."""
+    from quant_sdk.lakehouse.versions import versions
+
+    found = [item.to_dict() for item in versions(session.sdk.lakehouse.table(name))]
+    session.output.emit(listing("versions", found[::-1], limit), _history_text)
+
+
+def _history_text(document: dict[str, Any]) -> Iterator[str]:
+    columns = ("version", "at", "operation", "rows", "change", "files", "restorable", "run_id")
+    yield from table(document["versions"], columns, empty="no versions")
+    if document["truncated"]:
+        yield "more: raise --limit"
+
+
+@lakehouse.command("optimize", cls=StageLeaf)
+@click.option(
+    "--table", "tables", metavar="TABLE", multiple=True, help="Only this table; may be repeated."
+)
+@click.option("--small-files", type=int, help="Small files that a partition may keep; default: 8.")
+@click.option("--vacuum/--no-vacuum", default=None, help="Remove old files too; default: yes.")
+@click.option("--retention-hours", type=int, help="How long old files stay; default: 30 days.")
+@pass_session
+def optimize(  # noqa: PLR0913 - an option each
+    session: Session,
+    *,
+    tables: tuple[str, ...],
+    small_files: int | None,
+    vacuum: bool | None,
+    retention_hours: int | None,
+    dry_run: bool,
+) -> int:
+    """Turn many small files into few sorted ones; runs lakehouse.optimize."""
+    params = {
+        "tables": list(tables),
+        "small_files": small_files,
+        "vacuum": vacuum,
+        "retention_hours": retention_hours,
+    }
+    return carry_out(session, "lakehouse.optimize", params, dry_run=dry_run)
+
+
+@lakehouse.command("restore", cls=StageLeaf)
+@click.option("--version", type=int, required=True, help="The version: quant lakehouse history.")
+@click.option("--table", "name", default="bars", show_default=True, help="The table.")
+@pass_session
+def restore(session: Session, *, version: int, name: str, dry_run: bool) -> int:
+    """Go back to an earlier version of a table; runs lakehouse.restore."""
+    params = {"version": version, "table": name}
+    return carry_out(session, "lakehouse.restore", params, dry_run=dry_run)
+
+
+@lakehouse.command("undo", cls=StageLeaf)
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--source", metavar="SOURCE", help="What earlier declarations of a source gave.")
+@pass_session
+def undo(session: Session, *, run_id: str | None, source: str | None, dry_run: bool) -> int:
+    """Take back what a run published to bars; runs lakehouse.undo."""
+    params = {"run_id": run_id, "source": source}
+    return carry_out(session, "lakehouse.undo", params, dry_run=dry_run)
 
 
 @lakehouse.command("wipe", cls=Leaf)

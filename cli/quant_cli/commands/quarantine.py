@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from quant_cli.commands.stage import StageLeaf, carry_out
 from quant_cli.output import listing, table
 from quant_cli.session import Leaf, Session, pass_session
 
@@ -18,7 +19,7 @@ GROUPS = 500
 
 @click.group()
 def quarantine() -> None:
-    """See the rows that were refused."""
+    """See the rows that were refused, and check them again."""
 
 
 @quarantine.command("list", cls=Leaf)
@@ -52,3 +53,20 @@ def _rows_text(document: dict[str, Any]) -> Iterator[str]:
     yield from table(rows, list(rows[0]) if rows else (), empty="the quarantine is empty")
     if document["truncated"]:
         yield "more: raise --limit, or name a --symbol or a --rule"
+
+
+@quarantine.command("replay", cls=StageLeaf)
+@click.option("--symbol", metavar="SYMBOL", help="Only rows of this symbol.")
+@click.option(
+    "--rule",
+    metavar="RULE",
+    help="Only rows that this rule refused; what was taken back comes only by its rule, withdrawn.",
+)
+@click.option("--source", metavar="SOURCE", help="Only rows that this source brought.")
+@pass_session
+def replay(
+    session: Session, *, symbol: str | None, rule: str | None, source: str | None, dry_run: bool
+) -> int:
+    """Check refused rows again, and publish those that pass now; runs quarantine.replay."""
+    params = {"symbol": symbol, "rule": rule, "source": source}
+    return carry_out(session, "quarantine.replay", params, dry_run=dry_run)

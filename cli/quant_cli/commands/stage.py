@@ -123,10 +123,33 @@ def _stage_command(
     return Leaf(spec.id, params=params, callback=callback, help=text, short_help=spec.title)
 
 
+class StageLeaf(Leaf):
+    """A command that runs one stage by another name; it takes ``--actor`` and ``--dry-run`` too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        dry_run = click.Option(
+            ["--dry-run"], is_flag=True, help="Tell what would be done; write nothing."
+        )
+        self.params += [dry_run, actor_option()]
+
+
+def carry_out(session: Session, stage_id: str, params: dict[str, Any], *, dry_run: bool) -> int:
+    """Run a stage, or rehearse it, and answer as ``quant stage run`` does; return the exit code."""
+    spec = session.sdk.registry[stage_id]
+    given = {name: value for name, value in params.items() if value is not None}
+    if dry_run:
+        return _examine(session, spec, given, rehearse=True)
+    return _to_the_end(session, spec, given, {})
+
+
 def _check(ctx: click.Context, spec: StageSpec, options: StageOptions) -> int:
-    session = session_of(ctx)
     rehearse = bool(ctx.params.get("dry_run"))
-    validation = session.sdk.validate_stage(spec.id, options.given(ctx), rehearse=rehearse)
+    return _examine(session_of(ctx), spec, options.given(ctx), rehearse=rehearse)
+
+
+def _examine(session: Session, spec: StageSpec, params: dict[str, Any], *, rehearse: bool) -> int:
+    validation = session.sdk.validate_stage(spec.id, params, rehearse=rehearse)
     session.output.emit(validation.to_dict(), _validation_text)
     return 0 if validation.ok else NOT_READY
 
@@ -160,6 +183,12 @@ def _run(ctx: click.Context, spec: StageSpec, options: StageOptions) -> int:
         record = session.sdk.run_stage(spec.id, options.given(ctx), detach=True, **asked)
         session.output.emit(documents.outcome(record), _handle_text)
         return 0
+    return _to_the_end(session, spec, options.given(ctx), asked)
+
+
+def _to_the_end(
+    session: Session, spec: StageSpec, params: dict[str, Any], asked: dict[str, Any]
+) -> int:
     stop = threading.Event()
     with ExitStack() as during:
         from quant_cli.signals import stop_on_signals
@@ -167,7 +196,7 @@ def _run(ctx: click.Context, spec: StageSpec, options: StageOptions) -> int:
         during.enter_context(stop_on_signals(stop))
         record = session.sdk.run_stage(
             spec.id,
-            options.given(ctx),
+            params,
             stop=stop,
             on_start=_announcer(session, spec, during),
             **asked,

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from quant_sdk.conformance import check_many
+from quant_sdk.lakehouse.agreement import reconcile
 from quant_sdk.lakehouse.batch import Incoming
+from quant_sdk.lakehouse.coverage import slots_of
 from quant_sdk.lakehouse.fingerprint import fingerprint
 from quant_sdk.lakehouse.lakehouse import Lakehouse
-from quant_sdk.lakehouse.ledger import MANY, Ledger
-from quant_sdk.lakehouse.locks import writing
+from quant_sdk.lakehouse.ledger import MANY
 from quant_sdk.lakehouse.publish import Publisher
-from quant_sdk.lakehouse.specs import BARS, QUARANTINE
-from quant_sdk.lakehouse.table import Table
 from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
 from quant_sdk.seamless.holes import ASKED, Holes, intervals_of
 from quant_sdk.sources.venues import open_sources
@@ -110,11 +109,7 @@ def _open(run: Run) -> _Tables:
     publisher = Publisher(workspace.lakehouse, workspace.locks, {})
     if torn := publisher.mend():
         run.emit("table_mended", status="success", set_aside=torn)
-    tables = [Table(workspace.lakehouse, spec) for spec in (BARS, QUARANTINE)]
-    with writing(workspace.locks, BARS.name):
-        # Between another run's commit and its line in the ledger, it would be told of twice.
-        found = Ledger(workspace.lakehouse).reconcile(tables)
-    if found:
+    if found := reconcile(workspace.lakehouse, workspace.locks):
         run.emit("ledger_recovered", status="success", entries=len(found))
     return _Tables(publisher=publisher, holes=Holes(workspace.lakehouse, workspace.locks))
 
@@ -129,7 +124,10 @@ def _publish(
     """Publish one batch, note its holes, then tell of each of its shards."""
     incoming = list(_incoming(batch))
     came = [*(hole for item in batch for hole in item.holes), *_refused(incoming)]
-    holes = _within(came, batch)
+    missed: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for shard, hole in _within(came, batch):
+        missed[shard.id].append(hole)
+    holes = [hole for own in missed.values() for hole in own]
 
     def publish(commit: Commit) -> Published:
         now = run.clock.now()
@@ -139,12 +137,8 @@ def _publish(
 
     published = run.commit(publish, batch_id=_batch_id(incoming, batch), describe=_describe)
     counts.add_entries(published.entries)
-    missed = defaultdict(list)
-    for hole in holes:
-        missed[hole["symbol"], hole["timeframe"]].append(hole)
     for item in batch:
-        own = (item.shard.symbol, item.shard.timeframe)
-        counts.add(item, _inside(item.shard, missed[own]) if own in missed else ())
+        counts.add(item, missed.get(item.shard.id, ()))
         _tell(run, item, coordinator)
 
 
@@ -181,18 +175,25 @@ def _digest(raw: pl.DataFrame) -> str:
 
 
 def _refused(incoming: Iterable[Incoming]) -> Iterator[dict[str, Any]]:
-    """Yield a hole for each bar of which only refused rows came."""
+    """Yield a hole for each run of bars of which only refused rows came."""
     for item in incoming:
         step = Timeframe.parse(item.timeframe)
-        lost = item.quarantined.filter(pl.col("ts").is_not_null(), pl.col("rule") != "off_grid")
-        lost = lost.unique(["symbol", "ts"], keep="first", maintain_order=True)
-        for symbol, ts, rule in lost.select("symbol", "ts", "rule").iter_rows():
-            start = step.floor(to_micros(ts))
+        placed = item.quarantined.filter(pl.col("ts").is_not_null(), pl.col("rule") != "off_grid")
+        lost = placed.unique(["symbol", "ts"], keep="first", maintain_order=True).sort(
+            "symbol", "ts"
+        )
+        slots = lost.with_columns(slot=slots_of(lost["ts"].to_physical(), step))
+        # A run goes on where symbol and rule are the same, and the slot is the next one.
+        run = pl.struct("symbol", "rule", pl.col("slot") - pl.int_range(pl.len())).rle_id()
+        runs = slots.group_by(run.alias("run"), maintain_order=True).agg(
+            pl.col("symbol", "rule").first(), first=pl.col("slot").min(), last=pl.col("slot").max()
+        )
+        for _, symbol, rule, first, last in runs.iter_rows():
             yield {
                 "symbol": symbol,
                 "timeframe": item.timeframe,
-                "start": start,
-                "end": step.open_of(step.slot_of(start) + 1),
+                "start": step.open_of(first),
+                "end": step.open_of(last + 1),
                 "cause": "quarantined",
                 "detail": rule,
                 "source": item.source,
@@ -210,23 +211,22 @@ def _asked(batch: Iterable[Gathered]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=ASKED, orient="row")
 
 
-def _within(holes: Iterable[dict[str, Any]], batch: Iterable[Gathered]) -> list[dict[str, Any]]:
-    """Return the holes in what was wanted; bars fetched for context are no business of theirs."""
+def _within(
+    holes: Iterable[dict[str, Any]], batch: Iterable[Gathered]
+) -> Iterator[tuple[Shard, dict[str, Any]]]:
+    """Yield the parts of the holes that a shard wanted, each with it.
+
+    Bars that were fetched for context are no business of theirs.
+    """
     shards: dict[tuple[str, str], list[Shard]] = defaultdict(list)
     for item in batch:
         shards[item.shard.symbol, item.shard.timeframe].append(item.shard)
-    return [
-        hole
-        for hole in holes
-        if any(_inside(shard, [hole]) for shard in shards[hole["symbol"], hole["timeframe"]])
-    ]
-
-
-def _inside(shard: Shard, holes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the holes that begin in what the shard wanted."""
-    return [
-        hole for hole in holes if any(start <= hole["start"] < end for start, end in shard.wanted)
-    ]
+    for hole in holes:
+        for shard in shards[hole["symbol"], hole["timeframe"]]:
+            for start, end in shard.wanted:
+                first, last = max(start, hole["start"]), min(end, hole["end"])
+                if first < last:
+                    yield shard, {**hole, "start": first, "end": last}
 
 
 def _tell(run: Run, item: Gathered, coordinator: BackfillCoordinator) -> None:

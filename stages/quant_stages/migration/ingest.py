@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from quant_sdk.errors import SourceUnreadable
+from quant_sdk.lakehouse.agreement import reconcile
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.publish import Publisher
-from quant_sdk.lakehouse.specs import BARS, QUARANTINE
-from quant_sdk.lakehouse.table import Table
 from quant_stages.migration.batches import batches
 from quant_stages.migration.load import Loader
 from quant_stages.migration.state import Failure
@@ -74,11 +73,9 @@ def _known(run: Run, publisher: Publisher) -> list[Entry]:
     """Return the ledger's entries, once ledger and tables agree."""
     if torn := publisher.mend():
         run.emit("table_mended", status="success", set_aside=torn)
-    ledger = Ledger(run.workspace.lakehouse)
-    tables = [Table(run.workspace.lakehouse, spec) for spec in (BARS, QUARANTINE)]
-    if found := ledger.reconcile(tables):
+    if found := reconcile(run.workspace.lakehouse, run.workspace.locks):
         run.emit("ledger_recovered", status="success", entries=len(found))
-    return ledger.entries()
+    return Ledger(run.workspace.lakehouse).entries()
 
 
 def _take_in(run: Run, publisher: Publisher, batch: list[Loaded], totals: _Totals) -> None:

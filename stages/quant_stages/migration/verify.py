@@ -6,10 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from quant_sdk.errors import ParityFailed, SourceUnreadable
-from quant_sdk.lakehouse.ledger import Ledger
-from quant_sdk.lakehouse.parity import describe, parity
-from quant_sdk.lakehouse.specs import BARS, QUARANTINE
-from quant_sdk.lakehouse.table import Table
+from quant_sdk.lakehouse.agreement import agreed_parity
+from quant_sdk.lakehouse.parity import describe
 from quant_stages.migration.state import Failure
 
 if TYPE_CHECKING:
@@ -27,13 +25,9 @@ def apply(run: Run, state: Migration) -> Migration:
         ParityFailed: a row is unaccounted for; health is ``failed``.
         SourceUnreadable: a source could not be read, and the run is strict.
     """
-    lakehouse = run.workspace.lakehouse
-    bars, quarantine = Table(lakehouse, BARS), Table(lakehouse, QUARANTINE)
-    ledger = Ledger(lakehouse)
-    report = parity(ledger.entries(), bars, quarantine)
-    if not report["ok"] and (found := ledger.reconcile((bars, quarantine), every=True)):
+    report, found = agreed_parity(run.workspace.lakehouse, run.workspace.locks)
+    if found:
         run.emit("ledger_recovered", status="success", entries=len(found))
-        report = parity(ledger.entries(), bars, quarantine)
     path = run.write_report("parity", report)
     state = replace(state, failures=(*state.failures, *_superseded(report)))
     health = _health(report, state)
@@ -72,7 +66,7 @@ def _superseded(report: dict[str, Any]) -> list[Failure]:
             error=SourceUnreadable(
                 f"{item['source']} was declared otherwise before: {item['bars']} bars of that "
                 f"reading stand in {item['symbol']} {item['timeframe']}",
-                fix="wipe the lakehouse and migrate again: quant lakehouse wipe --yes",
+                fix=f"withdraw them: quant lakehouse undo --source {item['source']}",
             ),
         )
         for item in report["superseded"]

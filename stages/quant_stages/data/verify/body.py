@@ -6,12 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from quant_sdk.errors import NoData, ParityFailed
+from quant_sdk.lakehouse.agreement import agreed_parity
 from quant_sdk.lakehouse.lakehouse import Lakehouse
-from quant_sdk.lakehouse.ledger import Ledger
-from quant_sdk.lakehouse.locks import writing
-from quant_sdk.lakehouse.parity import describe, parity
-from quant_sdk.lakehouse.specs import BARS, QUARANTINE
-from quant_sdk.lakehouse.table import Table
+from quant_sdk.lakehouse.parity import describe
 from quant_sdk.seamless import standings
 from quant_stages.data.verify.params import VerifyResult
 from quant_stages.intake.counts import FAILING
@@ -75,18 +72,9 @@ def verify(run: Run, params: VerifyParams) -> VerifyResult:
 
 
 def _parity(run: Run) -> tuple[dict[str, Any], str]:
-    lakehouse = run.workspace.lakehouse
-    bars, quarantine = Table(lakehouse, BARS), Table(lakehouse, QUARANTINE)
-    ledger = Ledger(lakehouse)
-    report = parity(ledger.entries(), bars, quarantine)
-    if not report["ok"]:
-        # Another run may have published between the looks at ledger and tables, or be just about
-        # to tell the ledger; so they are compared again while nobody writes.
-        with writing(run.workspace.locks, BARS.name):
-            found = ledger.reconcile((bars, quarantine), every=True)
-            report = parity(ledger.entries(), bars, quarantine)
-        if found:
-            run.emit("ledger_recovered", status="success", entries=len(found))
+    report, found = agreed_parity(run.workspace.lakehouse, run.workspace.locks)
+    if found:
+        run.emit("ledger_recovered", status="success", entries=len(found))
     path = run.write_report("parity", report)
     run.emit(
         "parity_checked",

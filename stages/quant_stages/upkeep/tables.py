@@ -1,0 +1,44 @@
+"""The tables that upkeep works on, once they and the ledger agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from quant_sdk.errors import UnknownName
+from quant_sdk.lakehouse.ledger import Ledger
+from quant_sdk.lakehouse.publish import Publisher
+from quant_sdk.lakehouse.specs import BARS, QUARANTINE, TABLES
+from quant_sdk.lakehouse.table import Table
+
+if TYPE_CHECKING:
+    from quant_sdk import Run, Workspace
+
+SHOWN: Final = 50
+"""How many series or partitions a result names."""
+
+
+def table_named(workspace: Workspace, name: str) -> Table:
+    """Return a table by name.
+
+    Raises:
+        UnknownName: there is no such table.
+    """
+    if name not in TABLES:
+        raise UnknownName(name, TABLES, fix=f"the tables are {', '.join(TABLES)}")
+    return Table(workspace.lakehouse, TABLES[name])
+
+
+def written(workspace: Workspace, names: tuple[str, ...] = ()) -> list[Table]:
+    """Return the tables that have been written to, of these names or of all."""
+    tables = [table_named(workspace, name) for name in names or TABLES]
+    return [table for table in tables if table.exists()]
+
+
+def make_whole(run: Run) -> None:
+    """Take back what a power cut tore, and tell the ledger what a killed run could not."""
+    workspace = run.workspace
+    if torn := Publisher(workspace.lakehouse, workspace.locks, {}).mend():
+        run.emit("table_mended", status="success", set_aside=torn)
+    tables = [Table(workspace.lakehouse, spec) for spec in (BARS, QUARANTINE)]
+    if found := Ledger(workspace.lakehouse).reconcile(tables):
+        run.emit("ledger_recovered", status="success", entries=len(found))

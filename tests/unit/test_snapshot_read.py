@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import shutil
+import threading
+
+import polars as pl
+import pytest
+from _lake import SYMBOL, Lake
+
+from quant_registry.errors import Corrupted, InvalidIdentifier, InvalidInput, NoData, UnknownName
+from quant_registry.workspace import Workspace
+from quant_sdk.lakehouse.optimize import crowds, exchange, rewritten, vacuum, vacuumable
+from quant_sdk.lakehouse.restore import restore, way_back
+from quant_sdk.lakehouse.snapshot import create_snapshot, find_snapshot, scan_snapshot
+from quant_sdk.lakehouse.specs import BARS, CORRECTIONS, QUARANTINE, TABLES
+from quant_sdk.lakehouse.table import Table
+
+
+def tables(workspace):
+    return [Table(workspace.lakehouse, spec) for spec in TABLES.values()]
+
+
+def taken(workspace, name="snap"):
+    lake = Lake(workspace.root)
+    for hour in range(4):
+        lake.bring(f"r{hour}", f"s{hour}", {hour: 1.0 + hour, 30 + hour: 2.0, 40 + hour: -1.0})
+    create_snapshot(workspace, name, tables(workspace), now=lake.clock.now())
+    return lake
+
+
+def rows(workspace, table="bars", name="snap"):
+    frame = scan_snapshot(workspace, name, table).collect()
+    return frame.sort(frame.columns)
+
+
+def file_of(workspace, table="bars"):
+    return min((workspace.snapshots / "snap" / table).rglob("*.parquet"))
+
+
+def test_a_snapshot_reads_as_its_tables(workspace):
+    lake = taken(workspace)
+    for table in (lake.bars, lake.quarantine):
+        held = table.scan().collect()
+        found = rows(workspace, table.spec.name)
+        assert found.schema == held.schema
+        assert found.equals(held.sort(held.columns))
+
+
+def test_it_reads_the_same_after_all_that_may_come(workspace):
+    lake = taken(workspace)
+    before = {name: rows(workspace, name) for name in ("bars", "quarantine", "corrections")}
+    version = lake.bars.version()
+    lake.bring("later", "s0", {0: 9.0, 5: 7.0, 60: -1.0}, sha="new")
+    with lake.writing():
+        for table in (lake.bars, lake.quarantine):
+            for crowd in crowds(table, 1):
+                exchange(table, rewritten(table, crowd), lake.commit("opt"))
+        restore(workspace, way_back(lake.bars, version), lake.commit("back"), lake.clock.now())
+    for table in (lake.bars, lake.quarantine):
+        assert vacuum(vacuumable(table, 0)) > 0
+    assert all(rows(workspace, name).equals(frame) for name, frame in before.items())
+    shutil.rmtree(lake.path)
+    assert all(rows(workspace, name).equals(frame) for name, frame in before.items())
+
+
+def test_a_filter_leaves_out_the_folders_of_other_partitions(workspace):
+    taken(workspace)
+    part = (workspace.snapshots / "snap" / "bars").rglob("bucket=2024-02/*.parquet")
+    for path in part:
+        size = path.stat().st_size
+        path.unlink()
+        path.write_bytes(b"x" * size)
+    january = scan_snapshot(workspace, "snap", "bars").filter(pl.col("bucket") == "2024-01")
+    assert january.collect().height == 4
+
+
+@pytest.mark.parametrize("folder", ["my data", "a=b"])
+def test_any_folder_may_hold_the_workspace(tmp_path, folder):
+    (tmp_path / folder).mkdir()
+    workspace = Workspace.resolve(tmp_path / folder)
+    lake = taken(workspace)
+    assert rows(workspace).height == lake.bars.scan().collect().height == 8
+    assert rows(workspace)["timeframe"].unique().to_list() == ["1h"]
+
+
+def test_a_folder_that_looks_like_a_partition_is_refused(tmp_path):
+    (tmp_path / "timeframe=x").mkdir()
+    with pytest.raises(InvalidInput, match="timeframe="):
+        taken(Workspace.resolve(tmp_path / "timeframe=x"))
+
+
+def test_a_table_without_rows_yet_is_empty(workspace):
+    taken(workspace)
+    assert rows(workspace, "corrections").equals(CORRECTIONS.empty)
+
+
+def test_an_unknown_table_names_the_known_ones(workspace):
+    taken(workspace)
+    with pytest.raises(UnknownName) as caught:
+        scan_snapshot(workspace, "snap", "bar")
+    assert "bars" in caught.value.fix
+
+
+def test_an_unknown_snapshot_names_the_newest(workspace):
+    taken(workspace)
+    with pytest.raises(NoData) as caught:
+        scan_snapshot(workspace, "snip", "bars")
+    assert "snap" in caught.value.fix
+
+
+def test_a_hostile_id_is_refused(workspace):
+    with pytest.raises(InvalidIdentifier):
+        scan_snapshot(workspace, "../x", "bars")
+
+
+def test_a_file_that_is_gone_is_named_before_anything_is_read(workspace):
+    taken(workspace)
+    gone = file_of(workspace)
+    gone.unlink()
+    with pytest.raises(Corrupted, match=gone.name):
+        scan_snapshot(workspace, "snap", "bars")
+
+
+def test_a_file_cut_short_is_named_before_anything_is_read(workspace):
+    taken(workspace)
+    torn = file_of(workspace, "quarantine")
+    whole = torn.read_bytes()
+    torn.unlink()
+    torn.write_bytes(whole[:-1])
+    with pytest.raises(Corrupted, match=torn.name):
+        scan_snapshot(workspace, "snap", "quarantine")
+    assert rows(workspace).height == 8
+
+
+def test_a_column_that_is_newer_than_the_snapshot_is_null(workspace):
+    lake = taken(workspace)
+    path = file_of(workspace, "quarantine")
+    older = pl.read_parquet(path).drop("replayed_by")
+    path.unlink()
+    older.write_parquet(path)
+    manifest = workspace.snapshots / "snap" / "manifest.json"
+    import orjson
+
+    document = orjson.loads(manifest.read_bytes())
+    for table in document["tables"]:
+        for file in table["files"]:
+            file["bytes"] = (manifest.parent / table["name"] / file["path"]).stat().st_size
+    manifest.write_bytes(orjson.dumps(document))
+    found = rows(workspace, "quarantine")
+    assert found.schema == lake.quarantine.scan().collect_schema() == dict(QUARANTINE.columns)
+    assert found["replayed_by"].null_count() == found.height
+
+
+def test_bars_and_quarantine_of_a_snapshot_are_of_one_instant(workspace):
+    lake = Lake(workspace.root)
+    lake.bring("r", "s", {0: 1.0, 1: -1.0})
+    stop = threading.Event()
+
+    def ingest():
+        hour = 2
+        while not stop.is_set():
+            lake.bring(f"r{hour}", f"s{hour}", {hour: 1.0, 1000 + hour: -1.0})
+            hour += 1
+
+    writer = threading.Thread(target=ingest)
+    writer.start()
+    try:
+        names = [f"snap{number}" for number in range(5)]
+        for name in names:
+            create_snapshot(workspace, name, tables(workspace), now=lake.clock.now())
+    finally:
+        stop.set()
+        writer.join()
+    for name in names:
+        bars, refused = (rows(workspace, table, name) for table in ("bars", "quarantine"))
+        assert bars["source"].to_list() == refused["source"].to_list()
+
+
+def test_a_snapshot_of_the_same_state_is_found_and_of_another_is_not(workspace):
+    lake = taken(workspace)
+    assert find_snapshot(workspace, tables(workspace))["id"] == "snap"
+    lake.bring("more", "s9", {9: 1.0})
+    assert find_snapshot(workspace, tables(workspace)) is None
+
+
+def test_one_series_is_found_without_reading_the_rest(workspace):
+    taken(workspace)
+    plan = scan_snapshot(workspace, "snap", "bars").filter(pl.col("symbol") == SYMBOL).explain()
+    assert "SELECTION" in plan
+    assert set(BARS.columns) == set(rows(workspace).columns)
