@@ -12,13 +12,29 @@ INSPECTOR := .cache/inspector/node_modules/.bin/mcp-inspector
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help migrate test lint types bench chaos demo skill wheel smoke inspector clean-slate
+.PHONY: help migrate flow-data data-repair meta-ingest feature-ingest flow-production \
+    test lint types bench chaos demo skill wheel smoke inspector clean-slate
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 migrate: $(VENV)/.run ## Move the legacy bars of data/manifest.json into the lakehouse
 	$(BIN)/quant stage run $(STAGE) $(ARGS)
+
+flow-data: $(VENV)/.data ## Keep the lakehouse fresh: the daily cycle
+	@$(BIN)/quant stage run ops.flow_data $(ARGS)
+
+data-repair: $(VENV)/.data ## Fill the gaps of the candidates
+	@$(BIN)/quant stage run data.repair $(ARGS)
+
+meta-ingest: $(VENV)/.data ## Record what the venues list, and how it trades
+	@$(BIN)/quant stage run data.metadata $(ARGS)
+
+feature-ingest: $(VENV)/.data ## Take in today's technicals, compute the history of features
+	@$(BIN)/quant stage run data.features $(ARGS)
+
+flow-production: $(VENV)/.data ## Hand on returns and candidates, without a network
+	@$(BIN)/quant stage run ops.flow_production $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests
 	$(BIN)/python -m pytest -n auto $(ARGS)
@@ -73,6 +89,11 @@ $(VENV)/.run: pyproject.toml $(VENV)/.made
 	$(PIP) install --editable .
 	@touch $@
 
+$(VENV)/.data: pyproject.toml $(VENV)/.made
+	$(PIP) install --editable '.[exchanges,features,calendars]'
+	@touch $(VENV)/.run $@
+
+# It holds those extras too.
 $(VENV)/.dev: pyproject.toml $(VENV)/.made
 	$(PIP) install --editable '.[dev]'
-	@touch $(VENV)/.run $@
+	@touch $(VENV)/.run $(VENV)/.data $@
