@@ -222,23 +222,16 @@ class Table:
         predicate: str | None,
         properties: CommitProperties,
     ) -> None:
-        if predicate is None:
-            write_deltalake(
-                delta,
-                frame,
-                mode="append",
-                writer_properties=_WRITER,
-                commit_properties=properties,
-            )
-        else:
-            write_deltalake(
-                delta,
-                frame,
-                mode="overwrite",
-                predicate=predicate,
-                writer_properties=_WRITER,
-                commit_properties=properties,
-            )
+        # The files say how their texts are to be read: as views, other tools cannot filter them.
+        rows = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        write_deltalake(
+            delta,
+            rows,
+            mode="append" if predicate is None else "overwrite",
+            predicate=predicate,
+            writer_properties=_WRITER,
+            commit_properties=properties,
+        )
 
     def _fenced(self, commit: Commit) -> DeltaTable:
         """Return a handle, made where needed; refuse an epoch lower than the table has seen.

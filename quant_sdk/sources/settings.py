@@ -157,6 +157,11 @@ def _base_url(value: Any, place: str) -> str:
     return str(value).rstrip("/")
 
 
+def is_loopback(url: str) -> bool:
+    """Tell whether an address is on this machine."""
+    return _is_loopback(urlsplit(url).hostname or "")
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -12,7 +12,12 @@ from quant_sdk.sources.calls import Caller
 from quant_sdk.sources.credentials import find_credentials
 from quant_sdk.sources.exchanges import CcxtBars
 from quant_sdk.sources.limits import VenueLimit
-from quant_sdk.sources.settings import SourceSettings, VenueSettings, read_source_settings
+from quant_sdk.sources.settings import (
+    SourceSettings,
+    VenueSettings,
+    is_loopback,
+    read_source_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
 SCANNER_ID: Final = "tradingview"
 EMBEDDED: Final = "embedded"
+LOOPBACK: Final = "loopback"
 _SCANNER_LIMIT: Final = "scanner"
 # Exchanges whose name in symbols is not ccxt's id in capitals.
 _EXCHANGES: Final = {"GATEIO": "gate", "HUOBI": "htx", "OKEX": "okx", "CRYPTO": "cryptocom"}
@@ -130,8 +136,14 @@ class Sources:
         if exchange not in load_ccxt().exchanges:
             fix = f"name its exchange in quant.yml: sources.venues.{venue}.exchange"
             raise _no_bars(venue, fix)
+        # Whatever answers on this machine is not the venue itself, and does not bear its name.
+        near = settings.base_url is not None and is_loopback(settings.base_url)
         return CcxtBars(
-            exchange, venue, base_url=settings.base_url, credentials=find_credentials(venue)
+            exchange,
+            venue,
+            base_url=settings.base_url,
+            source_id=f"{LOOPBACK}:{exchange}" if near else None,
+            credentials=find_credentials(venue),
         )
 
 

@@ -49,7 +49,7 @@ def test_every_closed_bar_of_the_window_is_there_and_no_other(setting):
     for symbol in SYMBOLS:
         assert held(setting, symbol).equals(truth(setting, symbol, end - 240 * HOUR, end))
     assert setting.runner.sdk.bars(SYMBOLS[0], "1h")["source"].unique().to_list() == [
-        "ccxt:binance"
+        "loopback:binance"
     ]
 
 
@@ -247,6 +247,27 @@ def test_verification_fails_when_rows_vanish(setting):
     table.delta().delete("symbol = 'BINANCE:BTCUSDT'")
     record = setting.runner.run("data.verify", candidates="data/candidates.json")
     assert (record.state, record.error["code"]) == ("failed", "parity_failed")
+
+
+def test_invented_and_real_bars_never_stand_in_one_series(setting):
+    ingest(setting)
+    settings = setting.runner.root / "quant.yml"
+    live = settings.read_text()
+    settings.write_text("sources: {market: embedded}")
+    setting.clock.advance(3600)
+    version = setting.runner.sdk.lakehouse.table("bars").version()
+    record = setting.runner.run("data.ingest", candidates="data/candidates.json")
+    assert (record.state, record.error["code"]) == ("failed", "source_error")
+    assert "synthetic market" in record.error["message"]
+    assert setting.runner.sdk.lakehouse.table("bars").version() == version
+
+    write_candidates(setting.runner.root, ["BINANCE:SOLUSDT"])
+    assert ingest(setting)["rows"]["bars"] == 240
+    settings.write_text(live)
+    setting.clock.advance(3600)
+    record = setting.runner.run("data.ingest", candidates="data/candidates.json")
+    assert "invented bars" in record.error["message"]
+    assert "wipe" in record.error["fix"]
 
 
 def test_without_candidates_the_command_to_run_is_named(setting):

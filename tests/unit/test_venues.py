@@ -133,7 +133,7 @@ def test_a_live_venue_is_reached_at_the_address_of_the_settings(opened, server):
     section = f"{{venues: {{BINANCE: {{base_url: '{server.url}'}}}}}}"
     with opened(section) as sources:
         source = sources.bars("BINANCE")
-        assert source.id == "ccxt:binance"
+        assert source.id == "loopback:binance"
         assert source is sources.bars("BINANCE")
         answer = source.extract(source.transform_query(daily()))
     assert source.transform_data(answer).height == 10

@@ -15,7 +15,7 @@ from quant_sdk.sources.fetch import COLUMNS, Hole, fetch_bars
 from quant_sdk.sources.protocol import BarQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from quant_sdk.lakehouse.calendars import Calendar
     from quant_sdk.seamless import Shard
@@ -54,14 +54,25 @@ class Gatherer:
         sources: gives the source and the caller of a venue.
         calendar_of: the calendar of a symbol; a closed market makes no hole.
         now_us: bars that close later are left out, microseconds since the epoch.
+        refused: series to which no bar of these sources may be added, and why.
+        goes_on: False when the run is to be cancelled; asked before every page, for a shard may
+            have many.
     """
 
     def __init__(
-        self, sources: Sources, calendar_of: Callable[[str], Calendar], now_us: int
+        self,
+        sources: Sources,
+        calendar_of: Callable[[str], Calendar],
+        now_us: int,
+        *,
+        refused: Mapping[tuple[str, str], QuantError],
+        goes_on: Callable[[], bool],
     ) -> None:
         self._sources = sources
         self._calendar_of = calendar_of
         self._now_us = now_us
+        self._refused = refused
+        self._goes_on = goes_on
 
     def gather(self, shard: Shard) -> Gathered:
         """Fetch one shard; a venue that fails leaves a hole, a wrong wish is the shard's error.
@@ -70,6 +81,9 @@ class Gatherer:
             RunCancelled: the run is to be cancelled.
             MissingExtra: the client of the venue is not installed.
         """
+        error = self._refused.get((shard.symbol, shard.timeframe))
+        if error is not None:
+            return Gathered(shard=shard, source="", error=error)
         venue, _ = split_symbol(shard.symbol)
         try:
             source = self._sources.bars(venue)
@@ -103,7 +117,13 @@ class Gatherer:
             symbol=shard.symbol, timeframe=shard.timeframe, start=spans[0][0], end=spans[-1][1]
         )
         caller = self._sources.caller(venue)
-        fetched = fetch_bars(source, query, now_us=self._now_us, caller=caller)
+
+        def ask(call: Callable[[], Any]) -> Any:
+            if not self._goes_on():
+                raise RunCancelled(f"cancelled before the next page of {shard.describe()}")
+            return caller(call)
+
+        fetched = fetch_bars(source, query, now_us=self._now_us, caller=ask)
         return Gathered(
             shard=shard,
             source=source.id,

@@ -23,6 +23,7 @@ from quant_sdk.sources.venues import open_sources
 from quant_stages.intake.batches import batches
 from quant_stages.intake.counts import Counts, failed_entirely
 from quant_stages.intake.gather import Gatherer
+from quant_stages.intake.purity import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -68,8 +69,14 @@ def fetch_all(
         rest=run.rest,
         throttle=lambda: run.max_requests_per_second,
     ) as sources:
-        calendars = Lakehouse(run.workspace).calendars()
-        gatherer = Gatherer(sources, calendars, to_micros(now))
+        lakehouse = Lakehouse(run.workspace)
+        gatherer = Gatherer(
+            sources,
+            lakehouse.calendars(),
+            to_micros(now),
+            refused=refused(lakehouse, shards, embedded=sources.embedded),
+            goes_on=lambda: run.rest(0),
+        )
         return _take_in(run, shards, gatherer, coordinator, params)
 
 

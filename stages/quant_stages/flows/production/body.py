@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import polars as pl
+
 from quant_sdk.errors import Corrupted, NoData, PrerequisitesNotMet
 from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.lakehouse.snapshot import (
@@ -17,6 +19,7 @@ from quant_sdk.offline import no_network
 from quant_stages.flows.production.export import Gate, export
 from quant_stages.flows.production.freshness import examine, micros_of
 from quant_stages.flows.production.subject import REFRESH, choose
+from quant_stages.intake.purity import invented
 
 if TYPE_CHECKING:
     from quant_sdk import Run
@@ -70,7 +73,7 @@ def _pass(run: Run, params: FlowProductionParams) -> FlowProductionResult:
     with run.step("examine"):
         now = run.clock.now()
         fresh = examine(bars, subject, calendar_of, params, now)
-        warnings = _judge(run, fresh, subject, params)
+        warnings = [*_judge(run, fresh, subject, params), *_made_up(bars, subject)]
     with run.step("export"):
         start, end = _window(fresh, subject, params)
         gate = Gate(
@@ -140,6 +143,15 @@ def _judge(run: Run, fresh: Freshness, subject: Subject, params: FlowProductionP
         symbols=[age.symbol for age in fresh.stale[:_TOLD]],
     )
     return [f"STALE DATA IS USED: {told}"]
+
+
+def _made_up(bars: pl.LazyFrame, subject: Subject) -> list[str]:
+    """Return a warning where bars of the candidates come from no market at all."""
+    own = bars.filter(
+        pl.col("timeframe") == subject.timeframe.text, pl.col("symbol").is_in(subject.symbols)
+    )
+    sources = invented(own)
+    return [f"THE BARS ARE INVENTED: they come from {', '.join(sources)}"] if sources else []
 
 
 def _window(fresh: Freshness, subject: Subject, params: FlowProductionParams) -> tuple[int, int]:
