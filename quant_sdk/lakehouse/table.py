@@ -224,10 +224,19 @@ class Table:
     ) -> None:
         # The files say how their texts are to be read: as views, other tools cannot filter them.
         rows = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        if predicate is None:
+            write_deltalake(
+                delta,
+                rows,
+                mode="append",
+                writer_properties=_WRITER,
+                commit_properties=properties,
+            )
+            return
         write_deltalake(
             delta,
             rows,
-            mode="append" if predicate is None else "overwrite",
+            mode="overwrite",
             predicate=predicate,
             writer_properties=_WRITER,
             commit_properties=properties,

@@ -1,6 +1,7 @@
 """For tests of stages: a runner on a temporary workspace, a clock to turn, points to break a run.
 
-Under pytest the fixtures `stage_runner` and `fault_points` are there by themselves::
+Under pytest the fixtures `stage_runner`, `fault_points` and `seamless_fault_injection` are there by
+themselves::
 
     def test_it_works(stage_runner):
         record = stage_runner(STAGES).run("team.refresh")
@@ -17,15 +18,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quant_sdk.testing.clock import FakeClock
     from quant_sdk.testing.faults import POINTS, FaultPoints, Gate, fault_points
+    from quant_sdk.testing.faulty_source import FaultySource
     from quant_sdk.testing.live import BackgroundRun
+    from quant_sdk.testing.planting import Planted
     from quant_sdk.testing.runner import StageRunner, stage_runner, workspace_stages
+    from quant_sdk.testing.seamless_faults import SeamlessFaults
 
 _HOMES = {
     "POINTS": "faults",
     "BackgroundRun": "live",
     "FakeClock": "clock",
     "FaultPoints": "faults",
+    "FaultySource": "faulty_source",
     "Gate": "faults",
+    "Planted": "planting",
+    "SeamlessFaults": "seamless_faults",
     "StageRunner": "runner",
     "fault_points": "faults",
     "stage_runner": "runner",
@@ -37,7 +44,10 @@ __all__ = [
     "BackgroundRun",
     "FakeClock",
     "FaultPoints",
+    "FaultySource",
     "Gate",
+    "Planted",
+    "SeamlessFaults",
     "StageRunner",
     "fault_points",
     "stage_runner",

@@ -1,7 +1,7 @@
-"""The pytest plugin: fixtures `stage_runner` and `fault_points`. Imports nothing until one is used.
+"""The pytest plugin: fixtures for tests of stages and of data. Imports nothing until one is used.
 
-It comes with the distribution (entry-point group ``pytest11``); ``-p no:quant_stage_sdk`` leaves
-it out.
+They are `stage_runner`, `fault_points` and `seamless_fault_injection`. The plugin comes with the
+distribution (entry-point group ``pytest11``); ``-p no:quant_stage_sdk`` leaves it out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from quant_sdk.testing.faults import FaultPoints
     from quant_sdk.testing.runner import StageRunner
+    from quant_sdk.testing.seamless_faults import SeamlessFaults
 
 
 def pytest_configure() -> None:
@@ -46,3 +47,11 @@ def fault_points() -> Iterator[FaultPoints]:
 
     with faults.fault_points() as planned:
         yield planned
+
+
+@pytest.fixture
+def seamless_fault_injection(fault_points: FaultPoints) -> SeamlessFaults:
+    """Plant flaws in frames, and faults in sources and storage: ``.plant()``, ``.source(...)``."""
+    from quant_sdk.testing import seamless_faults
+
+    return seamless_faults.SeamlessFaults(fault_points)

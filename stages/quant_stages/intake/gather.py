@@ -81,9 +81,9 @@ class Gatherer:
             RunCancelled: the run is to be cancelled.
             MissingExtra: the client of the venue is not installed.
         """
-        error = self._refused.get((shard.symbol, shard.timeframe))
-        if error is not None:
-            return Gathered(shard=shard, source="", error=error)
+        refused = self._refused.get((shard.symbol, shard.timeframe))
+        if refused is not None:
+            return Gathered(shard=shard, source="", error=refused)
         venue, _ = split_symbol(shard.symbol)
         try:
             source = self._sources.bars(venue)
