@@ -13,7 +13,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("start", "runtime", "control", "agents", "migration")
+NAMES = (
+    "start",
+    "runtime",
+    "control",
+    "agents",
+    "migration",
+    "fetch",
+    "universe",
+    "corrections",
+)
 HEADER = ("what", "measured", "beside", "ratio", "target", "")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 LIBRARIES = ("polars", "deltalake", "pyarrow", "pydantic", "click", "filelock")

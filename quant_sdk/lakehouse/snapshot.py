@@ -48,17 +48,40 @@ def create_snapshot(
     quarantine and corrections are those of one instant: nobody writes them while they are linked.
     """
     folder = workspace.snapshots / check_run_id(snapshot_id)
-    if folder.is_dir():
-        return read_json(folder / MANIFEST)
-    # The caller holds its stage's lock, so any draft that stands is a dead run's.
-    for left in workspace.snapshots.glob(".*.tmp"):
-        shutil.rmtree(left)
-    draft = folder.with_name(f".{folder.name}.tmp")
-    make_folder(draft)
-    with writing(workspace.locks, "bars"):
-        linked = [_link_table(table, draft) for table in tables if table.exists()]
-    described = [_with_digests(table, draft) for table in linked]
-    manifest = {
+    # Several stages make snapshots: while this is held, any draft that stands is a dead run's.
+    with writing(workspace.locks, "snapshots"):
+        if folder.is_dir():
+            return read_json(folder / MANIFEST)
+        for left in workspace.snapshots.glob(".*.tmp"):
+            shutil.rmtree(left)
+        draft = folder.with_name(f".{folder.name}.tmp")
+        make_folder(draft)
+        with writing(workspace.locks, "bars"):
+            linked = [_link_table(table, draft) for table in tables if table.exists()]
+        manifest = _manifest(snapshot_id, [_with_digests(table, draft) for table in linked], now)
+        write_atomic(draft / MANIFEST, dump_json(manifest))
+        draft.replace(folder)
+        sync_folder(folder.parent)
+    return manifest
+
+
+def remove_snapshot(workspace: Workspace, snapshot_id: str) -> dict[str, Any]:
+    """Remove a snapshot; return ``{id, removed, bytes}``. Files that the tables still name stay.
+
+    Raises:
+        NoData: there is no such snapshot.
+    """
+    folder, manifest = _open(workspace, snapshot_id)
+    with writing(workspace.locks, "snapshots"):
+        # Renamed first: half a snapshot must not pass for a whole one.
+        aside = folder.with_name(f".{folder.name}.tmp")
+        folder.replace(aside)
+        shutil.rmtree(aside)
+    return {"id": snapshot_id, "removed": True, "bytes": manifest["bytes"]}
+
+
+def _manifest(snapshot_id: str, described: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
+    return {
         "schema": SCHEMA,
         "id": snapshot_id,
         "created_at": iso(now),
@@ -66,10 +89,6 @@ def create_snapshot(
         "files": sum(len(table["files"]) for table in described),
         "bytes": sum(file["bytes"] for table in described for file in table["files"]),
     }
-    write_atomic(draft / MANIFEST, dump_json(manifest))
-    draft.replace(folder)
-    sync_folder(folder.parent)
-    return manifest
 
 
 def find_snapshot(workspace: Workspace, tables: Iterable[Table]) -> dict[str, Any] | None:

@@ -31,11 +31,21 @@ PLACES = {
     "SYMBOL": "BINANCE:ADABTC",
     "TIMEFRAME": "5m",
     "PATH": "data/demo/lakehouse_v1",
+    "NAME[/VERSION]": "bars",
+    "OLD": "bars/1",
+    "NEW": "bars/1",
 }
 # Commands that answer with a refusal here, and rightly so.
 REFUSED = {
     "quant lock recover": 2,  # nobody holds it
     "quant lakehouse wipe": 2,  # nobody can be asked
+    "quant snapshot remove": 2,  # nobody can be asked
+    "quant lakehouse restore": 2,  # a version must be named
+    "quant lakehouse undo": 2,  # a run must be named
+    "quant schema approve": 2,  # somebody must be named
+    "quant schema promote": 3,  # nobody has approved
+    "quant conformance diff": 3,  # nothing was checked yet
+    "quant conformance report": 3,  # the same
     "quant watch": 2,  # there is no terminal
 }
 
@@ -55,7 +65,9 @@ def commands() -> list[str]:
 def filled(command: str, run_id: str) -> list[str]:
     """Return a command's arguments, placeholders filled; optional ones are left out."""
     words = [word for word in shlex.split(command) if not word.startswith("[")]
-    places = {**PLACES, "RUN": run_id, "ID": "my.stage" if "new" in words else MIGRATION}
+    named = {"new": "my.stage", "snapshot": run_id}
+    called = next((name for word, name in named.items() if word in words), MIGRATION)
+    places = {**PLACES, "RUN": run_id, "ID": called}
     return [places.get(word, word) for word in words[1:]]
 
 
@@ -84,7 +96,7 @@ def test_a_command_that_agents_are_taught_works(here, migrated, command):
     args = filled(command, migrated[1])
     if "migrate" in args:
         (here.root / "data" / "manifest.json").unlink()  # it writes one, and overwrites none
-    if "--http" in args:
+    if "--http" in args or "serve" in args:
         _serves(here, args)
         return
     done = here(*args)
@@ -103,12 +115,14 @@ def test_a_command_that_agents_are_taught_works(here, migrated, command):
 def _serves(here: Quant, args: list[str]) -> None:
     """Start what goes on serving, and end it once it says where."""
     process = here.start(*args, "--port", "0")
+    # An answer goes to stdout, a remark to stderr.
+    stream = process.stdout if "market" in args else process.stderr
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
         said = ""
         while "http://" not in said:
             assert time.monotonic() < deadline
-            said = process.stderr.readline()
+            said = stream.readline()
             assert said, process.wait()
     finally:
         process.terminate()

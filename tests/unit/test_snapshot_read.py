@@ -11,7 +11,14 @@ from quant_registry.errors import Corrupted, InvalidIdentifier, InvalidInput, No
 from quant_registry.workspace import Workspace
 from quant_sdk.lakehouse.optimize import crowds, exchange, rewritten, vacuum, vacuumable
 from quant_sdk.lakehouse.restore import restore, way_back
-from quant_sdk.lakehouse.snapshot import create_snapshot, find_snapshot, scan_snapshot
+from quant_sdk.lakehouse.snapshot import (
+    create_snapshot,
+    find_snapshot,
+    list_snapshots,
+    remove_snapshot,
+    scan_snapshot,
+    verify_snapshot,
+)
 from quant_sdk.lakehouse.specs import BARS, CORRECTIONS, QUARANTINE, TABLES
 from quant_sdk.lakehouse.table import Table
 
@@ -188,3 +195,32 @@ def test_one_series_is_found_without_reading_the_rest(workspace):
     plan = scan_snapshot(workspace, "snap", "bars").filter(pl.col("symbol") == SYMBOL).explain()
     assert "SELECTION" in plan
     assert set(BARS.columns) == set(rows(workspace).columns)
+
+
+def test_a_removed_snapshot_is_gone_and_the_tables_read_as_before(workspace):
+    lake = taken(workspace)
+    held = lake.bars.scan().collect()
+    assert remove_snapshot(workspace, "snap")["removed"]
+    assert list_snapshots(workspace) == []
+    assert list(workspace.snapshots.iterdir()) == []
+    assert lake.bars.scan().collect().equals(held)
+    with pytest.raises(NoData):
+        remove_snapshot(workspace, "snap")
+
+
+def test_snapshots_made_at_once_leave_each_other_whole(workspace):
+    lake = taken(workspace, "first")
+    lake.bring("more", "s9", {70: 1.0})
+    made: list[dict] = []
+
+    def take(name: str) -> None:
+        made.append(create_snapshot(workspace, name, tables(workspace), now=lake.clock.now()))
+
+    threads = [threading.Thread(target=take, args=(f"snap-{index}",)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {item["id"] for item in list_snapshots(workspace)} >= {item["id"] for item in made}
+    assert len(made) == 4
+    assert all(verify_snapshot(workspace, item["id"])["ok"] for item in made)

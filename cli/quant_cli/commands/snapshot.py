@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quant_cli.commands.stage import StageLeaf, carry_out
-from quant_cli.output import listing
+from quant_cli.output import facts, listing
 from quant_cli.output import table as table_of
 from quant_cli.session import Leaf, Session, pass_session
 
@@ -111,3 +111,24 @@ def _verified_text(document: dict[str, Any]) -> Iterator[str]:
     for report in document["snapshots"]:
         for problem in report["problems"]:
             yield f"{report['id']}: {problem}"
+
+
+@snapshot.command("remove", cls=Leaf)
+@click.argument("snapshot_id", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_session
+def remove_snapshot(session: Session, snapshot_id: str, *, yes: bool) -> None:
+    """Remove a snapshot; the tables keep their files."""
+    from quant_sdk.lakehouse import snapshot as snapshots
+
+    if not yes:
+        _confirm(session, snapshot_id)
+    session.output.emit(snapshots.remove_snapshot(session.sdk.workspace, snapshot_id), facts)
+
+
+def _confirm(session: Session, snapshot_id: str) -> None:
+    if not session.output.can_ask:
+        from quant_sdk.errors import InvalidInput
+
+        raise InvalidInput("a snapshot would be gone, and nobody can be asked", fix="add --yes")
+    click.confirm(f"Remove the snapshot {snapshot_id}?", abort=True, err=True)
