@@ -216,21 +216,36 @@ class _Fetch:
         return bars
 
     def _settle_beginning(self) -> None:
-        """Find out what an empty beginning of the range means, by the venue's first bar ever."""
+        """Find out what an empty beginning of the range means, by the venue's first bar ever.
+
+        Pages that failed may lie within it.
+        """
         holes = self._holes.found
-        if not holes or holes[0][0] != self._first or holes[0][2] != "verified_empty":
+        beginning = self._beginning()
+        if not any(cause == "verified_empty" for _, _, cause, _ in beginning):
             return
-        first, beyond = holes[0][:2]
         ever = self._first_ever()
-        if ever is None or ever < first:
-            return
-        bar_follows = beyond < self._beyond and not (len(holes) > 1 and holes[1][0] == beyond)
-        if ever < beyond or (bar_follows and ever > beyond):
-            # A venue that contradicts its own answer does not heed what it is asked for: that it
-            # gave no bars proves nothing.
-            holes[0] = (first, beyond, "fetch_failed", _OUT_OF_REACH)
-        else:
-            holes[0] = (first, beyond, "not_listed_yet", "")
+        for at, (first, beyond, cause, _) in enumerate(beginning):
+            if cause != "verified_empty" or ever is None or ever < first:
+                continue
+            bar_follows = beyond < self._beyond and at == len(beginning) - 1
+            if ever < beyond or (bar_follows and ever > beyond):
+                # A venue that contradicts its own answer does not heed what it is asked for: that
+                # it gave no bars proves nothing.
+                holes[at] = (first, beyond, "fetch_failed", _OUT_OF_REACH)
+            else:
+                holes[at] = (first, beyond, "not_listed_yet", "")
+
+    def _beginning(self) -> list[tuple[int, int, Cause, str]]:
+        """Return the holes before the first bar."""
+        beginning: list[tuple[int, int, Cause, str]] = []
+        slot = self._first
+        for hole in self._holes.found:
+            if hole[0] != slot:
+                break
+            beginning.append(hole)
+            slot = hole[1]
+        return beginning
 
     def _first_ever(self) -> int | None:
         """Return the slot of the venue's first bar, or None where it does not tell."""

@@ -201,6 +201,12 @@ def test_what_lies_before_the_first_bar_ever_is_not_listed_yet():
     assert source.asked[-1] == 0
 
 
+def test_a_page_that_fails_before_the_first_bar_ever_does_not_hide_it():
+    source = Scripted(us(slot) for slot in range(6, 40))
+    source.script[0] = SourceError("away")
+    assert holes(fetch(source)) == [(0, 4, "fetch_failed"), (4, 6, "not_listed_yet")]
+
+
 def test_a_series_listed_after_the_range_is_not_listed_yet():
     assert holes(fetch(Scripted([us(20)]))) == [(0, 10, "not_listed_yet")]
 
