@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from quant_registry.waiting import Waited
     from quant_sdk.explain import Explanation
     from quant_sdk.lakehouse.lakehouse import Lakehouse
+    from quant_sdk.observability import SavedReport
 
 ACTOR = "QUANT_ACTOR"
 ANY = "*"
@@ -343,6 +344,21 @@ class QuantSDK:
         from quant_sdk.lakehouse.lakehouse import Lakehouse
 
         return Lakehouse(self.workspace)
+
+    @on_class_or_instance
+    def observability(self, uri: str) -> SavedReport:
+        """Return the conformance report that a URI names, or a node's last one.
+
+        Args:
+            uri: ``qmtl://observability/seamless/<node>``, with ``/<digest>`` for an earlier one.
+
+        Raises:
+            InvalidInput: it is no such URI.
+            NoData: there is no report of that name.
+        """
+        from quant_sdk.observability import open_report
+
+        return open_report(self.workspace, uri)
 
     @on_class_or_instance
     def bars(

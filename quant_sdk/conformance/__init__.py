@@ -1,4 +1,4 @@
-"""What bars must satisfy before they are published. Names resolve on first use (PEP 562)."""
+"""What data must satisfy before it is served or published. Names resolve on first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,58 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quant_sdk.conformance.bars import CheckedBars, check_bars
+    from quant_sdk.conformance.folder import Piece, pieces, run_files, run_folder
     from quant_sdk.conformance.many import check_many
-    from quant_sdk.conformance.rules import RULES, Rule
+    from quant_sdk.conformance.merging import merge
+    from quant_sdk.conformance.pipeline import STAGES, ConformancePipeline, ConformanceResult
+    from quant_sdk.conformance.presets import PRESETS, Preset
+    from quant_sdk.conformance.report import (
+        ConformanceReport,
+        RuleCount,
+        SchemaFinding,
+        SeriesRollup,
+    )
+    from quant_sdk.conformance.rule import Asked, Rule
+    from quant_sdk.conformance.rule_registry import RuleRegistry
+    from quant_sdk.conformance.rules import RULES
 
-__all__ = ["RULES", "CheckedBars", "Rule", "check_bars", "check_many"]
+__all__ = [
+    "PRESETS",
+    "RULES",
+    "STAGES",
+    "Asked",
+    "CheckedBars",
+    "ConformancePipeline",
+    "ConformanceReport",
+    "ConformanceResult",
+    "Piece",
+    "Preset",
+    "Rule",
+    "RuleCount",
+    "RuleRegistry",
+    "SchemaFinding",
+    "SeriesRollup",
+    "check_bars",
+    "check_many",
+    "merge",
+    "pieces",
+    "run_files",
+    "run_folder",
+]
 
-_HOME_OF = {
-    "RULES": "rules",
-    "Rule": "rules",
-    "CheckedBars": "bars",
-    "check_bars": "bars",
-    "check_many": "many",
+_HOMES = {
+    "bars": ("CheckedBars", "check_bars"),
+    "folder": ("Piece", "pieces", "run_files", "run_folder"),
+    "many": ("check_many",),
+    "merging": ("merge",),
+    "pipeline": ("STAGES", "ConformancePipeline", "ConformanceResult"),
+    "presets": ("PRESETS", "Preset"),
+    "report": ("ConformanceReport", "RuleCount", "SchemaFinding", "SeriesRollup"),
+    "rule": ("Asked", "Rule"),
+    "rule_registry": ("RuleRegistry",),
+    "rules": ("RULES",),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

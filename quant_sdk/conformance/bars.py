@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from quant_sdk.conformance.rules import MAX_RETURN, RULES, VALUES, Rule, close_return, on_grid
+from quant_sdk.conformance.rule import Asked, marks, said
+from quant_sdk.conformance.rules import (
+    FLAT_RUN,
+    MAX_RETURN,
+    RULES,
+    SPIKE_SIGMAS,
+    VALUES,
+    Rule,
+    close_return,
+    on_grid,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,9 +28,6 @@ if TYPE_CHECKING:
     from quant_sdk.lakehouse.timeframe import Timeframe
 
 BAR_COLUMNS: Final = ("ts", *VALUES)
-SPIKE_SIGMAS: Final = 10
-FLAT_RUN: Final = 10
-"""A run of at least this many equal closes is noted as flat."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,30 +107,31 @@ def _notes() -> tuple[pl.Expr, ...]:
 
 def _divide(raw: pl.DataFrame, timeframe: Timeframe) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     good, twins, bad = raw, 0, []
+    asked = Asked(timeframe=timeframe, thresholds={"max_return": MAX_RETURN})
     for rule in RULES:
-        prepared = rule.prepare(good)
+        prepared = good if rule.prepare is None else rule.prepare(good)
         twins += good.height - prepared.height
-        good, failed = _apply(rule, prepared, timeframe)
+        good, failed = _apply(rule, prepared, asked)
         bad.append(failed)
     return good.select(BAR_COLUMNS), _quarantined(raw, bad), twins
 
 
 def _apply(
-    rule: Rule, rows: pl.DataFrame, timeframe: Timeframe
+    rule: Rule, rows: pl.DataFrame, asked: Asked
 ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     """Return the rows that pass, and those that fail with rule and reason."""
-    bad = rows.select(bad=rule.bad(timeframe)).to_series()
+    bad = rows.select(bad=marks(rule, asked)).to_series()
     if not bad.any():
         return rows, None
     # A reason may name the row before: it is kept until the reason is written.
     concerned = bad | bad.shift(-1, fill_value=False)
     # polars 2.1 panics in format on a frame of several chunks.
-    said = (
+    told = (
         rows.filter(concerned)
         .rechunk()
-        .with_columns(rule=pl.lit(rule.name), reason=rule.reason(timeframe))
+        .with_columns(rule=pl.lit(rule.id), reason=said(rule, asked))
     )
-    return rows.filter(~bad), said.filter(bad.filter(concerned))
+    return rows.filter(~bad), told.filter(bad.filter(concerned))
 
 
 def _quarantined(raw: pl.DataFrame, parts: Iterable[pl.DataFrame | None]) -> pl.DataFrame:

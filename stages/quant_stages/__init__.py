@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quant_stages import migration, schemas, seamless, upkeep
+from quant_stages import conformance, migration, schemas, seamless, upkeep
 from quant_stages.data import discover, features, ingest, metadata, repair, verify
 from quant_stages.flows import cycle, production
 
@@ -16,6 +16,7 @@ STAGES = (
     *verify.STAGES,
     *seamless.STAGES,
     *upkeep.STAGES,
+    *conformance.STAGES,
     *schemas.STAGES,
     *cycle.STAGES,
     *production.STAGES,

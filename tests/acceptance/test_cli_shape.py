@@ -123,6 +123,10 @@ ANSWERS = [
     (("lock", "show", "demo.noop"), "locks"),
     (("schema", "list"), "schemas"),
     (("schema", "show", "run"), "properties"),
+    (("schema", "show", "bars"), "columns"),
+    (("schema", "diff", "bars", "ticks"), "changes"),
+    (("schema", "approve", "bars", "--as", "alice"), "approvers"),
+    (("schema", "drift"), "drift"),
     (("lakehouse", "tables"), "tables"),
     (("lakehouse", "coverage"), "series"),
     (("lakehouse", "wipe", "--yes"), "removed"),
@@ -198,6 +202,10 @@ def test_the_nearest_workspace_wins(quant, tmp_path):
         (("lock", "recover", "demo.noop", "nobody"), "invalid_input", 2),
         (("watch",), "usage", 2),
         (("schema", "show", "rnu"), "unknown_schema", 2),
+        (("schema", "diff", "bars", "bras"), "unknown_schema", 2),
+        (("schema", "approve", "bras", "--as", "alice"), "unknown_schema", 2),
+        (("schema", "approve", "bars", "--as", "a b"), "invalid_identifier", 2),
+        (("schema", "approve", "bars"), "usage", 2),
         (("pause", "--for", "soon"), "usage", 2),
         (("throttle",), "usage", 2),
         (("throttle", "0"), "invalid_input", 2),
@@ -283,4 +291,4 @@ def test_every_schema_that_is_listed_is_shown(quant):
     names = [schema["name"] for schema in quant.json("schema", "list")["schemas"]]
     assert "status" in names
     for name in names:
-        assert "$schema" in json.loads(quant("schema", "show", name).stdout)
+        assert {"$schema", "schema"} & set(quant.json("schema", "show", name))

@@ -18,7 +18,13 @@ from quant_cli.main import main
 from quant_sdk.sources.candidates import read_candidates
 from quant_sdk.sources.settings import parse_source_settings
 
-PAGES = ("docs/data-cycle.md", "docs/reading.md", "docs/legacy-commands.md", "README.md")
+PAGES = (
+    "docs/data-cycle.md",
+    "docs/reading.md",
+    "docs/legacy-commands.md",
+    "docs/conformance.md",
+    "README.md",
+)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _NAMED = re.compile(r"`((?:quant|make|python scripts/\w+\.py) [^`]+)`")
 _LINK = re.compile(r"\]\(([^)]+)\)")

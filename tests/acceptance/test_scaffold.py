@@ -192,10 +192,11 @@ def test_every_command_of_the_page_is_real(own):
 def test_the_tests_of_the_page_pass(own):
     own("stage", "new", "team.refresh")
     page = (ROOT / "docs/own-stages.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (own.root / "test_page.py").write_text(code)
-    done = pytest_in(own.root, "test_page.py")
-    assert "3 passed" in done.stdout, done.stdout
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for number, code in enumerate(blocks):
+        (own.root / f"test_page_{number}.py").write_text(code)
+    done = pytest_in(own.root, *(f"test_page_{number}.py" for number in range(len(blocks))))
+    assert "5 passed" in done.stdout, done.stdout
 
 
 def test_generated_files_are_clean_python(own):

@@ -1,0 +1,209 @@
+"""What a pipeline is made of, from what its caller wrote."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from quant_registry.errors import InvalidInput, UnknownName
+from quant_sdk.conformance.asking import Crashed
+from quant_sdk.conformance.divide import NEEDED
+from quant_sdk.conformance.rule import Rule
+from quant_sdk.conformance.rule_registry import RuleRegistry
+from quant_sdk.conformance.rules import VALUES
+from quant_sdk.conformance.work import Setting, Window
+from quant_sdk.lakehouse.calendars import calendar_name, named_calendar
+from quant_sdk.lakehouse.symbols import split_symbol
+from quant_sdk.lakehouse.timeframe import to_micros
+from quant_sdk.schemas.client import FileSchemaRegistry
+from quant_sdk.schemas.schema import CanonicalSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from quant_sdk.conformance.presets import Preset
+    from quant_sdk.lakehouse.calendars import Calendar
+
+BAR_COLUMNS: Final = ("symbol", "timeframe", "ts", *VALUES)
+EMPTY_COLUMNS: Final = ("symbol", "timeframe", "start", "end")
+_LEAST: Final = {"flat_run": 2}
+
+
+def setting_of(  # noqa: PLR0913  the arguments of the pipeline
+    kind: str,
+    *,
+    preset: Preset,
+    thresholds: Mapping[str, float | None],
+    schema: CanonicalSchema | str | None,
+    rules: Iterable[Rule | str] | None,
+    calendar_of: Callable[[str], Calendar] | None,
+    symbol: str | None,
+    timeframe: str | None,
+) -> Setting:
+    """Return the setting of a pipeline; see `ConformancePipeline` for the arguments.
+
+    Raises:
+        InvalidInput: a threshold or the schema is not possible.
+        UnknownName: a rule, threshold or schema is unknown.
+    """
+    registry = RuleRegistry.discover()
+    chosen = _chosen(kind, registry, rules)
+    limits = _limits(chosen, preset, thresholds)
+    return Setting(
+        kind=kind,
+        schema=_schema(kind, schema),
+        rules=tuple(_graded(rule, preset, limits) for rule in chosen),
+        thresholds=limits,
+        severities=preset.severities,
+        calendar_of=calendar_of or venue_calendars(),
+        broken=()
+        if rules is not None
+        else tuple(Crashed(origin, error.message) for origin, error in registry.broken.items()),
+        symbol=symbol,
+        timeframe=timeframe,
+    )
+
+
+def venue_calendars() -> Callable[[str], Calendar]:
+    """Return what gives a symbol's calendar: its venue's."""
+    named = cache(named_calendar)  # one for all symbols of an exchange
+    return lambda symbol: named(calendar_name(split_symbol(symbol)[0]))
+
+
+def window_of(
+    start: datetime | str | None,
+    end: datetime | str | None,
+    as_of: datetime | str | None,
+    verified_empty: pl.DataFrame | pl.LazyFrame | None,
+) -> Window:
+    """Return the window that a check looks at.
+
+    Raises:
+        InvalidInput: a time is naive or none, the window is empty, or intervals lack a column.
+    """
+    first, last = _micros(start, "start"), _micros(end, "end")
+    if first is not None and last is not None and first >= last:
+        raise InvalidInput(
+            f"the window from {start} to {end} is empty", fix="give an end after the start"
+        )
+    return Window(
+        start=first,
+        end=last,
+        as_of=_micros(as_of, "as_of"),
+        verified_empty=_intervals(verified_empty),
+    )
+
+
+def frame_of(data: Any) -> pl.DataFrame:
+    """Return any table as a frame: polars, or whatever exports an Arrow stream.
+
+    Raises:
+        InvalidInput: it is no table.
+    """
+    if isinstance(data, pl.DataFrame):
+        return data
+    if isinstance(data, pl.LazyFrame):
+        return data.collect()
+    if hasattr(data, "__arrow_c_stream__"):
+        found = pl.DataFrame(data)
+        if found.columns:
+            return found
+    raise InvalidInput(
+        f"{type(data).__name__} is no table",
+        fix="give a polars frame, or an Arrow table (__arrow_c_stream__)",
+    )
+
+
+def _chosen(
+    kind: str, registry: RuleRegistry, rules: Iterable[Rule | str] | None
+) -> tuple[Rule, ...]:
+    """Return the rules to be asked: those of the kind, or those named and those always needed."""
+    if rules is None:
+        return registry.of_kind(kind)
+    given = [rule if isinstance(rule, Rule) else registry[rule] for rule in rules]
+    named = {rule.id: rule for rule in given}
+    known = [rule for rule in registry.of_kind(kind) if rule.id in named or rule.id in NEEDED]
+    own = [rule for rule in given if rule.id not in registry]
+    wrong = [rule.id for rule in given if rule.kind != kind]
+    if wrong:
+        raise InvalidInput(
+            f"the rule {wrong[0]} is not of {kind}", fix="see: quant conformance rules"
+        )
+    return (*known, *own)
+
+
+def _limits(
+    rules: Iterable[Rule], preset: Preset, given: Mapping[str, float | None]
+) -> dict[str, float | None]:
+    known = {name: value for rule in rules for name, value in rule.thresholds.items()}
+    for name, value in given.items():
+        if name not in known and name not in preset.thresholds:
+            raise UnknownName(name, known, fix=f"the thresholds are {', '.join(sorted(known))}")
+        _check_limit(name, value, optional=known.get(name, 0) is None)
+    return {**known, **preset.thresholds, **given}
+
+
+def _check_limit(name: str, value: float | None, *, optional: bool) -> None:
+    if value is None and optional:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    least = _LEAST.get(name, 0)
+    if not number or not math.isfinite(value) or value < least:  # type: ignore[arg-type, operator]
+        raise InvalidInput(
+            f"the threshold {name} is {value!r}", fix=f"write a number from {least}", name=name
+        )
+
+
+def _graded(rule: Rule, preset: Preset, limits: Mapping[str, float | None]) -> Rule:
+    """Return the rule with the severity that it has here."""
+    if rule.graver is not None and limits.get(rule.graver) is not None:
+        return replace(rule, severity="warn")
+    severity = preset.severities.get(rule.id, rule.severity)
+    return rule if rule.id in NEEDED else replace(rule, severity=severity)
+
+
+def _schema(kind: str, schema: CanonicalSchema | str | None) -> CanonicalSchema:
+    if not isinstance(schema, CanonicalSchema):
+        schema = FileSchemaRegistry().find(schema or kind)
+    lost = [name for name in BAR_COLUMNS if schema.column(name) is None]
+    if kind == "bars" and lost:
+        raise InvalidInput(
+            f"{schema.id} has no column {', '.join(lost)}", fix="bars need them: see bars/1"
+        )
+    return schema
+
+
+def _micros(value: datetime | str | None, name: str) -> int | None:
+    """Return a time in microseconds since the epoch; a text without offset is read as UTC."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise InvalidInput(
+            f"{name} is {value!r}", fix="write a time as 2024-01-31 or 2024-01-31T10:00:00Z"
+        ) from error
+    if moment.tzinfo is None:
+        if not isinstance(value, str):
+            raise InvalidInput(
+                f"{name} is naive", fix="give it a zone: datetime(..., tzinfo=timezone.utc)"
+            )
+        moment = moment.replace(tzinfo=UTC)
+    return to_micros(moment)
+
+
+def _intervals(known: pl.DataFrame | pl.LazyFrame | None) -> pl.DataFrame | None:
+    if known is None:
+        return None
+    lost = [name for name in EMPTY_COLUMNS if name not in known.lazy().collect_schema()]
+    if lost:
+        raise InvalidInput(
+            f"verified_empty has no column {', '.join(lost)}",
+            fix=f"give it {', '.join(EMPTY_COLUMNS)}",
+        )
+    return known.lazy().select(EMPTY_COLUMNS).collect()

@@ -1,0 +1,78 @@
+"""Presets: the thresholds of the rules, and how grave it is to break them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from quant_registry.errors import UnknownName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from quant_sdk.conformance.report import Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """Thresholds by name; severities by rule id or code of a finding, where they are others."""
+
+    name: str
+    thresholds: Mapping[str, float | None]
+    severities: Mapping[str, Severity] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the preset as JSON."""
+        return {
+            "name": self.name,
+            "thresholds": dict(self.thresholds),
+            "severities": dict(self.severities),
+        }
+
+
+STRICT: Final = Preset(
+    name="strict-blocking",
+    thresholds={
+        "max_return": 5.0,
+        "volume_sigmas": 10.0,
+        "flat_run": 10,
+        "max_missing_share": None,
+        "max_bars_behind": None,
+        "max_spread": 0.5,
+    },
+)
+"""What is published: whatever cannot be true is refused."""
+
+PERMISSIVE: Final = Preset(
+    name="permissive-dev",
+    thresholds={
+        "max_return": 50.0,
+        "volume_sigmas": 10.0,
+        "flat_run": 10,
+        "max_missing_share": None,
+        "max_bars_behind": None,
+        "max_spread": 1.0,
+    },
+    severities={
+        "return_spike": "warn",
+        "negative_volume": "warn",
+        "ohlc_order": "warn",
+        "quote_crossed": "warn",
+        "quote_wide_spread": "note",
+        "unexpected_column": "note",
+    },
+)
+"""For trying things out: what can still be computed with stays, and is told."""
+
+PRESETS: Final = {preset.name: preset for preset in (STRICT, PERMISSIVE)}
+
+
+def preset_named(name: str) -> Preset:
+    """Return a preset by name.
+
+    Raises:
+        UnknownName: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise UnknownName(name, PRESETS, fix=f"the presets are {', '.join(PRESETS)}")
+    return PRESETS[name]
