@@ -234,6 +234,6 @@ def _entry(document: dict[str, Any]) -> Entry:
 
 def _commits(table: Table, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield version and our metadata of each commit newer than `after`, oldest first."""
-    for commit in table.history(table.version() - after):
-        if METADATA_KEY in commit and commit["version"] > after:
+    for commit in table.history(after):
+        if METADATA_KEY in commit:
             yield int(commit["version"]), json.loads(commit[METADATA_KEY])

@@ -16,7 +16,7 @@ from quant_sdk.lakehouse.durability import sync_commit
 from quant_sdk.lakehouse.specs import UTC_MICROS, TableSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from quant_registry.run import Commit
@@ -44,6 +44,14 @@ _CONFIGURATION: Final = {
 _WRITER: Final = WriterProperties(
     compression="ZSTD", compression_level=1, max_row_group_size=32 * 1024
 )
+
+
+def _commit_info(content: bytes) -> dict[str, Any]:
+    """Return what a log entry says of the commit itself."""
+    for line in content.splitlines():
+        if b'"commitInfo"' in line and "commitInfo" in (action := json.loads(line)):
+            return dict(action["commitInfo"])
+    return {}
 
 
 def scan_files(files: Sequence[Path], spec: TableSpec) -> pl.LazyFrame:
@@ -121,9 +129,15 @@ class Table:
         """Put `frame` in the place of all rows, in one commit."""
         return self._write(frame, commit, metadata, predicate="true")
 
-    def history(self, newest: int) -> list[dict[str, Any]]:
-        """Return the last `newest` commits that still have a log entry, oldest first."""
-        return [] if newest <= 0 else self.delta().history(newest)[::-1]
+    def history(self, after: int = -1) -> Iterator[dict[str, Any]]:
+        """Yield what the log says of each commit newer than version `after`, oldest first.
+
+        Each has its ``version``, the name of its entry: Delta's own history counts back from the
+        handle's version, and is off by as many commits as others made since.
+        """
+        for entry in sorted((self.path / "_delta_log").glob("*.json")):
+            if entry.stem.isdigit() and int(entry.stem) > after:
+                yield {**_commit_info(entry.read_bytes()), "version": int(entry.stem)}
 
     def facts(self) -> dict[str, Any]:
         """Return name, version, rows, files and bytes, from the log alone."""

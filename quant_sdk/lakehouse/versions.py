@@ -107,10 +107,9 @@ def parts_at(table: Table, version: int) -> list[Part]:
 
 def versions_of(table: Table, run_ids: set[str]) -> list[int]:
     """Return the versions that some runs made, oldest first."""
-    commits = table.history(table.version() + 1)
     return [
         int(commit["version"])
-        for commit in commits
+        for commit in table.history()
         if METADATA_KEY in commit and json.loads(commit[METADATA_KEY]).get("run_id") in run_ids
     ]
 

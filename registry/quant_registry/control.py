@@ -15,7 +15,7 @@ import orjson
 
 from .clock import iso, parse_iso
 from .errors import InvalidControl, InvalidInput
-from .ids import stage_of_run_id
+from .ids import stage_of_run_id, time_of_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,6 +102,15 @@ class Target:
         }
         return ranks.get(scope, 0)
 
+    def since(self, scope: str) -> datetime:
+        """Return from when on a cancel of `scope` is meant for this run.
+
+        One that was issued for its parent just before this run began is meant for it too.
+        """
+        own = scope in {self.run_id, self.stage_id}
+        parent = None if own else time_of_run_id(self.parent_run_id or "")
+        return self.started_at if parent is None else min(parent, self.started_at)
+
 
 def in_force(directives: Iterable[Directive], target: Target, now: datetime) -> Directive | None:
     """Return the pause or cancel that `target` must obey, or None."""
@@ -110,7 +119,9 @@ def in_force(directives: Iterable[Directive], target: Target, now: datetime) -> 
             directive
             for directive in directives
             if directive.action != "throttle"
-            and (directive.action != "cancel" or directive.issued_at > target.started_at)
+            and (
+                directive.action != "cancel" or directive.issued_at > target.since(directive.scope)
+            )
         ),
         target,
         now,

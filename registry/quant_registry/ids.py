@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
 
 from .errors import InvalidIdentifier
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 _STAGE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*")
 _MAX = 128
+_TIME = "%Y%m%dT%H%M%S.%fZ"
 
 
 def check_stage_id(text: str) -> str:
@@ -42,13 +40,21 @@ def new_run_id(stage_id: str, now: datetime) -> str:
 
     Microseconds, because "the newest run" decides what is continued.
     """
-    return f"{now:%Y%m%dT%H%M%S.%fZ}-{stage_id}-{secrets.token_hex(3)}"
+    return f"{now.strftime(_TIME)}-{stage_id}-{secrets.token_hex(3)}"
 
 
 def stage_of_run_id(run_id: str) -> str:
     """Return the stage part of an id made by `new_run_id`, or an empty string."""
     _, _, rest = run_id.partition("-")
     return rest.rpartition("-")[0]
+
+
+def time_of_run_id(run_id: str) -> datetime | None:
+    """Return when an id was made by `new_run_id`, aware, in UTC; None for another one."""
+    try:
+        return datetime.strptime(run_id.partition("-")[0], _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def new_lock_id(actor: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from quant_sdk.errors import UnknownName
-from quant_sdk.lakehouse.ledger import Ledger
+from quant_sdk.lakehouse.agreement import reconcile
 from quant_sdk.lakehouse.publish import Publisher
-from quant_sdk.lakehouse.specs import BARS, QUARANTINE, TABLES
+from quant_sdk.lakehouse.specs import TABLES
 from quant_sdk.lakehouse.table import Table
 
 if TYPE_CHECKING:
@@ -39,6 +39,5 @@ def make_whole(run: Run) -> None:
     workspace = run.workspace
     if torn := Publisher(workspace.lakehouse, workspace.locks, {}).mend():
         run.emit("table_mended", status="success", set_aside=torn)
-    tables = [Table(workspace.lakehouse, spec) for spec in (BARS, QUARANTINE)]
-    if found := Ledger(workspace.lakehouse).reconcile(tables):
+    if found := reconcile(workspace.lakehouse, workspace.locks):
         run.emit("ledger_recovered", status="success", entries=len(found))
