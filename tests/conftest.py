@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from _stages import STAGES
+from hypothesis import settings
 
 from quant_registry.audit_reader import tail
 from quant_registry.registry import StageRegistry
@@ -19,6 +20,9 @@ from quant_registry.workspace import Workspace
 from quant_sdk.testing import FakeClock
 
 _HERE = Path(__file__).parent
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("quant", deadline=None)
+settings.load_profile("quant")
 PATIENCE = 30.0
 
 
