@@ -46,7 +46,7 @@ lint: $(VENV)/.dev ## Check style and formatting
 types: $(VENV)/.dev ## Check types
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## Run the benchmarks against their floors
+bench: $(VENV)/.bench ## Run the benchmarks against their floors
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 chaos: $(VENV)/.dev ## Run the long versions of the tests that kill, tear and starve
@@ -94,6 +94,10 @@ $(VENV)/.data: pyproject.toml $(VENV)/.made
 	@touch $(VENV)/.run $@
 
 # It holds those extras too.
+$(VENV)/.bench: pyproject.toml $(VENV)/.dev
+	$(PIP) install --editable '.[dev,bench]'
+	@touch $@
+
 $(VENV)/.dev: pyproject.toml $(VENV)/.made
 	$(PIP) install --editable '.[dev]'
 	@touch $(VENV)/.run $(VENV)/.data $@

@@ -22,6 +22,7 @@ NAMES = (
     "fetch",
     "universe",
     "corrections",
+    "conformance",
 )
 HEADER = ("what", "measured", "beside", "ratio", "target", "")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"

@@ -38,7 +38,7 @@ def series(
 def at(opens, *, symbol="BINANCE:ADABTC", timeframe="1m", seed=0) -> pl.DataFrame:
     """Return good bars that open at the instants given, in microseconds."""
     source = np.random.default_rng(seed)
-    close = np.round(100 * np.exp(np.cumsum(source.normal(0, 0.01, len(opens)))), 4)
+    close = 100 * np.exp(np.cumsum(source.normal(0, 0.005, len(opens))))
     opening = np.concatenate([close[:1], close[:-1]])
     return pl.DataFrame(
         {
@@ -46,10 +46,10 @@ def at(opens, *, symbol="BINANCE:ADABTC", timeframe="1m", seed=0) -> pl.DataFram
             "timeframe": [timeframe] * len(opens),
             "ts": pl.Series(list(opens), dtype=pl.Int64).cast(UTC_MICROS),
             "open": opening,
-            "high": np.maximum(opening, close) + 1,
-            "low": np.minimum(opening, close) - 1,
+            "high": np.maximum(opening, close) * 1.01,
+            "low": np.minimum(opening, close) * 0.99,
             "close": close,
-            "volume": source.gamma(2, 50, len(opens)),
+            "volume": source.uniform(1, 1000, len(opens)),
         }
     )
 

@@ -56,7 +56,7 @@ def check_bars(raw: pl.DataFrame, timeframe: Timeframe) -> CheckedBars:
             (Float64, nullable), in any order.
         timeframe: gives the grid that timestamps must lie on.
     """
-    clean, notes = _look(raw, timeframe)
+    clean, notes = look(raw, timeframe)
     if clean:
         bars, bad, duplicates = raw.select(BAR_COLUMNS), _quarantined(raw.clear(), ()), 0
     else:
@@ -71,8 +71,11 @@ def check_bars(raw: pl.DataFrame, timeframe: Timeframe) -> CheckedBars:
     )
 
 
-def _look(raw: pl.DataFrame, timeframe: Timeframe) -> tuple[bool, dict[str, int]]:
-    """Tell in one pass whether every row is good and in order, and count what is worth a note."""
+def look(raw: pl.DataFrame, timeframe: Timeframe) -> tuple[bool, dict[str, int]]:
+    """Tell in one pass whether every row is good and in order, and count what is worth a note.
+
+    The thresholds are those of the preset ``strict-blocking``.
+    """
     found = raw.select(_clean(timeframe).alias("clean"), *_notes()).row(0, named=True)
     return bool(found.pop("clean")), found
 

@@ -1,31 +1,28 @@
 """Which bars of a window are there, and which are missing: all series of one timeframe at once.
 
-Bars are counted in slots, their numbers on the grid. A market that never closes needs arithmetic
-only; of one that closes, the calendar is asked, series by series.
+Bars are counted in slots, their numbers on the grid.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from quant_sdk.lakehouse.coverage import expected_only, slots_of
-from quant_sdk.seamless.intervals import difference
+from quant_sdk.conformance.openings import Openings, openings
+from quant_sdk.conformance.verified import without_empty
+from quant_sdk.lakehouse.coverage import slots_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from quant_sdk.conformance.steps import Steps
     from quant_sdk.conformance.work import Window
     from quant_sdk.lakehouse.calendars import Calendar
     from quant_sdk.lakehouse.timeframe import Timeframe
 
-GAPS: Final = {"symbol": pl.String, "start": pl.Int64, "end": pl.Int64}
-"""Runs of slots ``[start, end)``."""
-
-_UTC: Final = pl.Datetime("us", "UTC")
+    _Markets = Sequence[tuple[Openings, list[str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +37,14 @@ class Completeness:
         gaps: `GAPS` of missing bars of which nobody said that there are none.
         empty: `GAPS` of verified-empty ones.
         strays: ``symbol``, ``slot`` of bars that nobody expected.
+        markets: the openings of each calendar, and the symbols that it is for.
     """
 
     series: pl.DataFrame
     gaps: pl.DataFrame
     empty: pl.DataFrame
     strays: pl.DataFrame
+    markets: Sequence[tuple[Openings, list[str]]]
 
 
 def completeness(  # noqa: PLR0913  bars, their grid, and what they are held against
@@ -69,20 +68,32 @@ def completeness(  # noqa: PLR0913  bars, their grid, and what they are held aga
     """
     spans = _spans(ts, steps, timeframe, also)
     spans = _looked_at(spans, timeframe, window)
-    holes = pl.concat([_inner(ts, steps, timeframe), *_edges(spans)])
-    holes = _clipped(holes, spans)
     calendars = {symbol: calendar_of(symbol) for symbol in spans["symbol"]}
-    gaps = _expected(holes, timeframe, calendars)
-    strays = pl.concat([_beyond(ts, spans, timeframe), *_closed(ts, spans, timeframe, calendars)])
-    gaps, empty = _verified(gaps, window, timeframe)
+    markets = openings(calendars, timeframe, *_reach(spans, timeframe, window))
+    holes = pl.concat([_inner(ts, steps, timeframe), *_edges(spans)])
+    gaps = _expected(_clipped(holes, spans), markets)
+    strays = pl.concat([_beyond(ts, spans, timeframe), *_closed(ts, spans, timeframe, markets)])
+    gaps, empty = without_empty(gaps, window, timeframe)
     return Completeness(
         series=_counted(spans, gaps, empty, strays, calendars).with_columns(
-            behind=_behind(spans, timeframe, window, calendars)
+            behind=_behind(spans, timeframe, window, markets)
         ),
         gaps=gaps,
         empty=empty,
         strays=strays,
+        markets=markets,
     )
+
+
+def _reach(spans: pl.DataFrame, timeframe: Timeframe, window: Window) -> tuple[int, int]:
+    """Return the slots ``[low, high)`` that the question is about."""
+    ends: list[Any] = [spans["low"].min(), spans["first"].min()]
+    lasts: list[Any] = [spans["high"].max(), spans["last"].max()]
+    known = [end for end in ends if end is not None]
+    until = [end + 1 for end in lasts if end is not None]
+    if window.as_of is not None and until:
+        until.append(_last_slot(window, timeframe))
+    return min(known, default=0), max(until, default=0)
 
 
 def _spans(ts: pl.Series, steps: Steps, timeframe: Timeframe, also: Iterable[str]) -> pl.DataFrame:
@@ -168,18 +179,14 @@ def _clipped(holes: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     return cut.filter(pl.col("end") > pl.col("start")).sort("symbol", "start")
 
 
-def _expected(
-    holes: pl.DataFrame, timeframe: Timeframe, calendars: Mapping[str, Calendar]
-) -> pl.DataFrame:
+def _expected(holes: pl.DataFrame, markets: _Markets) -> pl.DataFrame:
     """Cut the holes of markets that close down to the bars that their calendar expects."""
-    closing = [name for name, calendar in calendars.items() if not calendar.always_open]
-    if not closing or holes.is_empty():
+    if holes.is_empty() or all(market.calendar.always_open for market, _ in markets):
         return holes
-    parts = [holes.filter(~pl.col("symbol").is_in(closing))]
-    for symbol in closing:
-        own = holes.filter(pl.col("symbol") == symbol).select("start", "end")
-        wanted = expected_only(own, timeframe, calendars[symbol])
-        parts.append(wanted.select(pl.lit(symbol).alias("symbol"), "start", "end"))
+    parts = []
+    for market, symbols in markets:
+        own = holes.filter(pl.col("symbol").is_in(symbols))
+        parts.append(own if market.calendar.always_open else market.cut(own))
     return pl.concat(parts).sort("symbol", "start")
 
 
@@ -196,66 +203,26 @@ def _beyond(ts: pl.Series, spans: pl.DataFrame, timeframe: Timeframe) -> pl.Data
 
 
 def _closed(
-    ts: pl.Series, spans: pl.DataFrame, timeframe: Timeframe, calendars: Mapping[str, Calendar]
-) -> list[pl.DataFrame]:
-    """Return the bars within the window that open and end while their market is closed."""
-    found = []
-    for symbol, row, rows, low, high in spans.select(
-        "symbol", "row", "rows", "low", "high"
-    ).iter_rows():
-        if calendars[symbol].always_open or not rows:
+    ts: pl.Series, spans: pl.DataFrame, timeframe: Timeframe, markets: _Markets
+) -> Iterator[pl.DataFrame]:
+    """Yield the bars within the window that open and end while their market is closed."""
+    for market, symbols in markets:
+        if market.calendar.always_open:
             continue
-        own = ts.slice(row, rows)
-        open_ = calendars[symbol].expected(pl.col("ts"), timeframe)
-        shut = own.filter(~pl.DataFrame({"ts": own}).select(open_).to_series())
-        slots = slots_of(shut.to_physical(), timeframe)
-        found.append(_strays(slots.filter((slots >= low) & (slots < high)), symbol))
-    return found
+        own = spans.filter(pl.col("symbol").is_in(symbols), pl.col("rows") > 0)
+        for symbol, row, rows, low, high in own.select(
+            "symbol", "row", "rows", "low", "high"
+        ).iter_rows():
+            slots = slots_of(ts.slice(row, rows).to_physical(), timeframe)
+            shut = slots.filter(~market.holds(slots))
+            if shut.len():
+                yield _strays(shut.filter((shut >= low) & (shut < high)), symbol)
 
 
 def _strays(slots: pl.Series, symbol: str) -> pl.DataFrame:
     return pl.DataFrame({"slot": slots.cast(pl.Int64)}).select(
         pl.lit(symbol).alias("symbol"), "slot"
     )
-
-
-def _verified(
-    gaps: pl.DataFrame, window: Window, timeframe: Timeframe
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Part gaps into those that nobody explained, and the verified-empty ones."""
-    told = _told(window, timeframe)
-    none = pl.DataFrame(schema=GAPS)
-    if told.is_empty() or gaps.is_empty():
-        return gaps, none
-    touched = gaps["symbol"].is_in(told["symbol"].unique().implode())
-    rest, empty = [gaps.filter(~touched)], [none]
-    for names, own in gaps.filter(touched).group_by("symbol", maintain_order=True):
-        spans = list(own["start", "end"].iter_rows())
-        cut = sorted(told.filter(symbol=names[0])["start", "end"].iter_rows())
-        left = list(difference(spans, cut))
-        rest.append(_gaps(str(names[0]), left))
-        empty.append(_gaps(str(names[0]), list(difference(spans, left))))
-    return pl.concat(rest).sort("symbol", "start"), pl.concat(empty).sort("symbol", "start")
-
-
-def _told(window: Window, timeframe: Timeframe) -> pl.DataFrame:
-    """Return the slots that open in a verified-empty interval."""
-    known = window.verified_empty
-    if known is None:
-        return pl.DataFrame(schema=GAPS)
-    own = known.filter(pl.col("timeframe") == timeframe.text)
-    starts, ends = (own[name].cast(_UTC).to_physical() for name in ("start", "end"))
-    return pl.DataFrame(
-        {
-            "symbol": own["symbol"].cast(pl.String),
-            "start": slots_of(starts - 1, timeframe) + 1,
-            "end": slots_of(ends - 1, timeframe) + 1,
-        }
-    ).filter(pl.col("end") > pl.col("start"))
-
-
-def _gaps(symbol: str, spans: list[tuple[int, int]]) -> pl.DataFrame:
-    return pl.DataFrame([(symbol, *span) for span in spans], schema=GAPS, orient="row")
 
 
 def _counted(
@@ -289,7 +256,7 @@ def _behind(
     spans: pl.DataFrame,
     timeframe: Timeframe,
     window: Window,
-    calendars: Mapping[str, Calendar],
+    markets: _Markets,
 ) -> pl.Series:
     """Count the expected bars after the last one that have closed, verified-empty ones apart."""
     if window.as_of is None:
@@ -299,7 +266,7 @@ def _behind(
         start=pl.coalesce(pl.col("last") + 1, pl.when(pl.col("high") > pl.col("low")).then("low")),
         end=_slot(_last_slot(window, timeframe)),
     )
-    late = _expected(late.filter(pl.col("end") > pl.col("start")), timeframe, calendars)
-    late, _ = _verified(late, window, timeframe)
+    late = _expected(late.filter(pl.col("end") > pl.col("start")), markets)
+    late, _ = without_empty(late, window, timeframe)
     counts = late.group_by("symbol").agg(behind=(pl.col("end") - pl.col("start")).sum())
     return spans.join(counts, on="symbol", how="left", maintain_order="left")["behind"].fill_null(0)

@@ -64,26 +64,24 @@ def span_of(parts: Iterable[tuple[Timeframe, Completeness]]) -> int:
     return LADDER[-1]
 
 
-def by_day(found: Completeness, ts: pl.Series, timeframe: Timeframe, span: int) -> pl.DataFrame:
+def by_day(found: Completeness, timeframe: Timeframe, span: int) -> pl.DataFrame:
     """Return what is expected and present of each series by bucket of `span` days.
 
     Args:
         found: of the series.
-        ts: the bars' openings (Datetime us UTC), sorted by series and time.
         timeframe: the grid.
         span: of `LADDER`.
     """
     cells = _cells(found.series, timeframe, span)
     for name, gaps in (("lost", found.gaps), ("void", found.empty)):
         cells = _with_slots(cells, gaps, timeframe, span, name)
-    closing = found.series.filter(pl.col("calendar") != "24x7")["symbol"]
-    always = cells.filter(~pl.col("symbol").is_in(closing.implode())).with_columns(
-        present=pl.col("to") - pl.col("from") - pl.col("lost") - pl.col("void")
+    parts = [cells.head(0).with_columns(wanted=pl.lit(0, dtype=pl.Int64))]
+    for market, symbols in found.markets:
+        own = cells.filter(pl.col("symbol").is_in(symbols))
+        parts.append(own.with_columns(wanted=market.count(own["from"], own["to"])))
+    every = pl.concat(parts).with_columns(
+        present=pl.col("wanted") - pl.col("lost") - pl.col("void")
     )
-    others = cells.filter(pl.col("symbol").is_in(closing.implode()))
-    every = always
-    if others.height:
-        every = pl.concat([always, _held(others, found, ts, timeframe)], how="diagonal_relaxed")
     return every.select(
         "symbol",
         pl.lit(timeframe.text).alias("timeframe"),
@@ -159,7 +157,7 @@ def _cells(series: pl.DataFrame, timeframe: Timeframe, span: int) -> pl.DataFram
     first = (opens_of(looked["low"], timeframe) // _DAY + _MONDAY) // span
     last = (opens_of(looked["high"] - 1, timeframe) // _DAY + _MONDAY) // span
     cells = (
-        looked.select("symbol", "row", "low", "high", rows="present")
+        looked.select("symbol", "low", "high")
         .with_columns(first=first, last=last)
         .with_columns(bucket=pl.int_ranges("first", pl.col("last") + 1))
         .explode("bucket")
@@ -194,22 +192,3 @@ def _with_slots(
     slots = pl.min_horizontal("end", "to") - pl.max_horizontal("start", "from")
     told = pieces.group_by(key).agg(slots.sum().alias(name))
     return cells.join(told, on=key, how="left").with_columns(pl.col(name).fill_null(0))
-
-
-def _held(
-    cells: pl.DataFrame, found: Completeness, ts: pl.Series, timeframe: Timeframe
-) -> pl.DataFrame:
-    """Count the expected bars that are there, of markets that close."""
-    parts = [cells.head(0).with_columns(present=pl.lit(0, dtype=pl.Int64))]
-    physical = ts.to_physical()
-    for (symbol,), own in cells.group_by("symbol", maintain_order=True):
-        row, rows = own["row"][0], own["rows"][0]
-        slots = slots_of(physical.slice(row, rows), timeframe)
-        strays = found.strays.filter(pl.col("symbol") == pl.lit(symbol))["slot"].sort()
-        counts = [
-            held.search_sorted(own["to"]).cast(pl.Int64)
-            - held.search_sorted(own["from"]).cast(pl.Int64)
-            for held in (slots, strays)
-        ]
-        parts.append(own.with_columns(present=counts[0] - counts[1]))
-    return pl.concat(parts)

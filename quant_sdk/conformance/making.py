@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 BAR_COLUMNS: Final = ("symbol", "timeframe", "ts", *VALUES)
 EMPTY_COLUMNS: Final = ("symbol", "timeframe", "start", "end")
 _LEAST: Final = {"flat_run": 2}
+_SHOWN: Final = 200
 
 
 def setting_of(  # noqa: PLR0913  the arguments of the pipeline
@@ -109,12 +110,17 @@ def frame_of(data: Any) -> pl.DataFrame:
         return data
     if isinstance(data, pl.LazyFrame):
         return data.collect()
+    why = ""
     if hasattr(data, "__arrow_c_stream__"):
-        found = pl.DataFrame(data)
-        if found.columns:
-            return found
+        try:
+            found = pl.DataFrame(data)
+        except (pl.exceptions.PolarsError, ValueError, TypeError) as error:
+            why = f": {' '.join(str(error).split())[:_SHOWN]}"
+        else:
+            if found.columns:
+                return found
     raise InvalidInput(
-        f"{type(data).__name__} is no table",
+        f"{type(data).__name__} is no table{why}",
         fix="give a polars frame, or an Arrow table (__arrow_c_stream__)",
     )
 

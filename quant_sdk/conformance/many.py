@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from quant_sdk.conformance.bars import BAR_COLUMNS, CheckedBars
-from quant_sdk.conformance.divide import divide
+from quant_sdk.conformance.divide import Divided, divide
 from quant_sdk.conformance.presets import STRICT
 from quant_sdk.conformance.rule import Asked
 from quant_sdk.conformance.rules import BARS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
     from quant_sdk.lakehouse.timeframe import Timeframe
 
-_REFUSED: Final = ("symbol", "row", *BAR_COLUMNS, "rule", "reason")
-_NOTES: Final = ("volume_spike", "flat_close")
+NOTED: Final = ("volume_spike", "flat_close")
+"""The notes that are kept with a source."""
 
 
 def check_many(raw: pl.DataFrame, timeframe: Timeframe) -> CheckedBars:
@@ -32,13 +34,24 @@ def check_many(raw: pl.DataFrame, timeframe: Timeframe) -> CheckedBars:
         ``bars`` is sorted by symbol and ts.
     """
     asked = Asked(timeframe=timeframe, thresholds=STRICT.thresholds)
-    divided = divide(raw.select("symbol", "row", *BAR_COLUMNS), asked, BARS)
-    nothing = divided.twins[:0]
-    refused = raw[divided.refused["at"]].with_columns(divided.refused["rule", "reason"])
+    names = ("symbol", "row", *BAR_COLUMNS)
+    rows = raw.select(names)
+    return checked(rows, divide(rows, asked, BARS), names)
+
+
+def checked(rows: pl.DataFrame, divided: Divided, names: Sequence[str]) -> CheckedBars:
+    """Return what was divided as frames.
+
+    Args:
+        rows: with the columns `names`; ``row`` numbers them.
+        divided: the rows, divided.
+        names: symbol, if there are several; row; ts and the values.
+    """
+    refused = rows[divided.refused["at"]].with_columns(divided.refused["rule", "reason"])
     return CheckedBars(
-        bars=divided.selection.frame().select("symbol", *BAR_COLUMNS),
-        quarantined=refused.select(_REFUSED).sort("row"),
+        bars=divided.selection.frame().select(name for name in names if name != "row"),
+        quarantined=refused.select(*names, "rule", "reason").sort("row"),
         identical_duplicates=divided.twins.len(),
-        notes={name: divided.marks.get(name, nothing).len() for name in _NOTES},
-        rows_in=raw.height,
+        notes={name: divided.marks[name].len() if name in divided.marks else 0 for name in NOTED},
+        rows_in=rows.height,
     )

@@ -5,32 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-import polars as pl
-
 from quant_registry.errors import ConformanceError, InvalidInput, ParityFailed
 from quant_sdk.conformance.making import frame_of, setting_of, window_of
+from quant_sdk.conformance.outcome import blocked, good_rows, refused_rows, time_text
 from quant_sdk.conformance.presets import STRICT, Preset, preset_named
 from quant_sdk.conformance.quality import quality_flags
 from quant_sdk.conformance.report import ConformanceReport, Mode, verdict_of
 from quant_sdk.conformance.schema_rollup import schema_rollup
 from quant_sdk.conformance.temporal_rollup import temporal_rollup
 from quant_sdk.conformance.work import Work
-from quant_sdk.lakehouse.timeframe import from_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
+    import polars as pl
+
     from quant_registry.workspace import Workspace
+    from quant_sdk.conformance.bars import CheckedBars
     from quant_sdk.conformance.rule import Rule
     from quant_sdk.lakehouse.calendars import Calendar
+    from quant_sdk.lakehouse.timeframe import Timeframe
     from quant_sdk.schemas.schema import CanonicalSchema
 
 STAGES: Final = (schema_rollup, temporal_rollup, quality_flags)
 """What the work goes through, in order."""
-
-_SHOWN: Final = 3
-_REFUSED: Final = {"row": pl.UInt32, "rule": pl.String, "reason": pl.String}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +113,19 @@ class ConformancePipeline:
 
     @classmethod
     def of(cls, workspace: Workspace, **options: Any) -> ConformancePipeline:
-        """Return a pipeline with the settings of a workspace's ``quant.yml``, unless given here.
+        """Return a pipeline with the settings and schemas of a workspace, unless given here.
+
+        The settings stand in its ``quant.yml``, schemas of its own in ``configs/schemas``.
 
         Raises:
             InvalidInput, UnknownName: as the class; or the settings are not possible.
         """
         from quant_sdk.conformance.settings import read_conformance_settings
+        from quant_sdk.schemas.client import FileSchemaRegistry
 
+        schema = options.get("schema") or options.get("kind", "bars")
+        if isinstance(schema, str):
+            options["schema"] = FileSchemaRegistry(workspace).find(schema)
         return cls(**{**read_conformance_settings(workspace).options(), **options})
 
     def __repr__(self) -> str:
@@ -192,7 +197,7 @@ class ConformancePipeline:
         work = Work(setting=self.setting, window=window, raw=given, frame=given)
         for stage in STAGES:
             stage(work)
-        good, refused = _good(work), _refused(work)
+        good, refused = good_rows(work), refused_rows(work)
         report = self._report(work, good.height, refused.height, node, world)
         return ConformanceResult(
             frame=given if self.mode == "shadow" else good,
@@ -201,9 +206,47 @@ class ConformancePipeline:
             stopped=self._stops(work, report),
         )
 
+    def admit(
+        self,
+        rows: pl.DataFrame,
+        timeframe: Timeframe,
+        *,
+        symbol: str | None = None,
+        calendar_of: Callable[[str], Calendar] | None = None,
+        across_gaps: bool = False,
+    ) -> CheckedBars:
+        """Divide rows on their way into the tables, as `run` would in ``partial_ok``; no report.
+
+        Args:
+            rows: row (UInt32), ts (Datetime us UTC, nullable), open, high, low, close, volume
+                (Float64, nullable), and symbol (String) where there are several series. Any order.
+            timeframe: gives the grid that timestamps must lie on.
+            symbol: of rows without such a column.
+            calendar_of: of these rows; None: the pipeline's. Asked where a return is too large.
+            across_gaps: refuse a bar for its return from one side of a gap to the other too: rows
+                that were refused once get no benefit of the doubt.
+
+        Returns:
+            As `check_many`; without the column ``symbol`` where `rows` has none.
+
+        Raises:
+            ConformanceError: a rule crashed.
+            InvalidInput: a column is of another type.
+        """
+        from quant_sdk.conformance.admit import admit
+
+        return admit(
+            self.setting,
+            rows,
+            timeframe,
+            symbol=symbol,
+            calendar_of=calendar_of,
+            across_gaps=across_gaps,
+        )
+
     def error(self, report: ConformanceReport) -> ConformanceError:
         """Return what says that data was stopped, with its report."""
-        return _blocked(report)
+        return blocked(report)
 
     def _stops(self, work: Work, report: ConformanceReport) -> bool:
         if self.mode == "blocking":
@@ -224,9 +267,9 @@ class ConformancePipeline:
         return ConformanceReport(
             node=node,
             world=world,
-            start=_time(work.window.start),
-            end=_time(work.window.end),
-            as_of=_time(work.window.as_of),
+            start=time_text(work.window.start),
+            end=time_text(work.window.end),
+            as_of=time_text(work.window.as_of),
             schema_id=schema.id,
             schema_fingerprint=schema.fingerprint,
             preset=self.preset.name,
@@ -241,44 +284,3 @@ class ConformancePipeline:
             daily=work.daily,
             verdict=verdict_of(work.rules, findings),
         )
-
-
-def _good(work: Work) -> pl.DataFrame:
-    """Return the good rows of all parts."""
-    parts = [part.divided.selection.frame() for part in work.parts if part.divided is not None]
-    if len(parts) == 1:
-        return parts[0]
-    return pl.concat([work.frame.head(0), *parts])
-
-
-def _refused(work: Work) -> pl.DataFrame:
-    """Return the refused rows, each once, under what refused it first."""
-    found = [pl.DataFrame(schema=_REFUSED), *(_placed(each) for each in work.refused)]
-    for part in work.parts:
-        if part.divided is not None:
-            own = part.divided.refused
-            found.append(_placed(own.with_columns(part.rows.origin(own["at"]).alias("at"))))
-    every = pl.concat(found).unique("row", keep="first", maintain_order=True).sort("row")
-    rows = work.frame[every["row"]]
-    return pl.concat([every.select("row"), rows, every.select("rule", "reason")], how="horizontal")
-
-
-def _placed(refused: pl.DataFrame) -> pl.DataFrame:
-    return refused.select(pl.col("at").alias("row"), "rule", "reason")
-
-
-def _time(at: int | None) -> str | None:
-    return None if at is None else from_micros(at).isoformat().replace("+00:00", "Z")
-
-
-def _blocked(report: ConformanceReport) -> ConformanceError:
-    blocking = {each.rule: each.count for each in report.rules if each.severity == "block"}
-    told = [f"{count} x {rule}" for rule, count in blocking.items() if count]
-    findings = [each for each in report.schema_findings if each.severity == "block"]
-    told += [f"{each.column}: {each.detail}" for each in findings]
-    more = "" if len(told) <= _SHOWN else f", and {len(told) - _SHOWN} more"
-    return ConformanceError(
-        f"{report.node} does not conform to {report.schema_id}: {', '.join(told[:_SHOWN])}{more}",
-        fix="look at the report; ConformancePipeline.partial_ok(True) gives the good rows",
-        report=report,
-    )

@@ -67,7 +67,7 @@ def _bars(work: Work) -> None:
     )
     span = daily.span_of((part.timeframe, complete) for part, complete in found)  # type: ignore[misc]
     cells = [
-        daily.by_day(complete, _times(part), part.timeframe, span)  # type: ignore[arg-type]
+        daily.by_day(complete, part.timeframe, span)  # type: ignore[arg-type]
         for part, complete in found
     ]
     work.daily = daily.entries([*cells, *_flags(work, span)], span)

@@ -97,6 +97,23 @@ def merge(*parts: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(parts).group_by(SERIES).agg(totals).sort(SERIES)
 
 
+def incremental(
+    parts: Mapping[str, pl.DataFrame | pl.LazyFrame], known: Mapping[str, pl.DataFrame]
+) -> dict[str, pl.DataFrame]:
+    """Return the fingerprint of each part; what is known already is not computed again.
+
+    `merge` makes that of the whole of them.
+
+    Args:
+        parts: by a name that another content never has, such as the path of a file that is written
+            once, or a partition with its version.
+        known: what was returned before; parts that are gone are left out.
+    """
+    return {
+        name: known[name] if name in known else fingerprint(part) for name, part in parts.items()
+    }
+
+
 def combine(prints: pl.DataFrame) -> str:
     """Return the content hash of a table, sha256 in hex, from the `fingerprint` of its series."""
     ends = pl.col("first", "last").dt.timestamp("us")

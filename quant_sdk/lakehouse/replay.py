@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from quant_sdk.conformance.bars import BAR_COLUMNS
-from quant_sdk.conformance.many import check_many
+from quant_sdk.conformance.pipeline import ConformancePipeline
 from quant_sdk.lakehouse.amend import WITHDRAWN, Amended, Amender, Amendment
 from quant_sdk.lakehouse.batch import bucket_of
 from quant_sdk.lakehouse.overlap import KEY
@@ -23,6 +23,7 @@ from quant_sdk.lakehouse.table import Table
 from quant_sdk.lakehouse.timeframe import Timeframe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -68,8 +69,9 @@ def replaying(
         source: only the rows that it brought.
     """
     rows = _refused(lakehouse, symbol, rule, source)
+    pipeline = ConformancePipeline.partial_ok(True)
     parts = [
-        _of_timeframe(lakehouse, str(timeframe), piece)
+        _of_timeframe(lakehouse, str(timeframe), piece, pipeline)
         for (timeframe,), piece in rows.group_by("timeframe", maintain_order=True)
     ]
     none = BARS.empty
@@ -104,7 +106,7 @@ def _refused(
 
 
 def _of_timeframe(
-    lakehouse: Path, timeframe: str, rows: pl.DataFrame
+    lakehouse: Path, timeframe: str, rows: pl.DataFrame, pipeline: ConformancePipeline
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows that pass, and the bars that stand already as rows say."""
     symbols = rows["symbol"].unique().to_list()
@@ -114,18 +116,23 @@ def _of_timeframe(
     candidates = rows.join(bars, on=KEY, how="anti").unique(
         [*KEY, *VALUES], keep="first", maintain_order=True
     )
-    passed = _passing(bars, candidates, Timeframe.parse(timeframe))
+    step = Timeframe.parse(timeframe)
+    passed = _passing(bars, candidates, lambda rows: _failing(rows, step, pipeline))
     come = passed.with_columns(bucket=bucket_of(timeframe)).select(list(BARS.columns))
     return come, standing
 
 
-def _passing(bars: pl.DataFrame, candidates: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
+def _passing(
+    bars: pl.DataFrame,
+    candidates: pl.DataFrame,
+    failing_of: Callable[[pl.DataFrame], pl.DataFrame],
+) -> pl.DataFrame:
     """Return the candidates that pass the checks, and because of which no standing bar fails."""
     stand = bars.select("symbol", *BAR_COLUMNS)
-    before = _failing(stand, timeframe)
+    before = failing_of(stand)
     while candidates.height:
         both = pl.concat([stand, candidates.select("symbol", *BAR_COLUMNS)])
-        failing = _failing(both, timeframe)
+        failing = failing_of(both)
         harmed = failing.filter(pl.col("row") < stand.height).join(before, on="row", how="anti")
         if not harmed.height:
             refused = failing.select(place=pl.col("row") - stand.height)
@@ -147,11 +154,14 @@ def _judged(stand: pl.DataFrame, passed: pl.DataFrame) -> pl.DataFrame:
     return known.filter((pl.col("rule") != _SPIKE) | judged)
 
 
-def _failing(bars: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
+def _failing(
+    bars: pl.DataFrame, timeframe: Timeframe, pipeline: ConformancePipeline
+) -> pl.DataFrame:
     """Return row (place in `bars`), symbol and ts of the rows that fail."""
     numbered = bars.with_row_index("row").with_columns(pl.col("row").cast(_ROW))
     # In order of series and time, the many that are good are told apart in one pass.
-    refused = check_many(numbered.sort("symbol", "ts", "row"), timeframe).quarantined
+    ordered = numbered.sort("symbol", "ts", "row")
+    refused = pipeline.admit(ordered, timeframe, across_gaps=True).quarantined
     return refused.select(pl.col("row").cast(pl.Int64), "symbol", "ts")
 
 

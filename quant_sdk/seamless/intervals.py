@@ -108,19 +108,36 @@ def _spans(intervals: pl.DataFrame) -> Iterator[tuple[str, _Spans]]:
 
 
 def difference(spans: _Spans, cut: _Spans) -> Iterator[tuple[int, int]]:
-    """Yield what is left of sorted, disjoint `spans` without sorted `cut`, which may overlap."""
+    """Yield what is left of sorted, disjoint `spans` without sorted `cut`, which may overlap.
+
+    It takes one pass over both.
+    """
+    joined = _joined(cut)
+    place = 0
     for start, end in spans:
-        at = start
-        for first, last in cut:
-            if last <= at:
-                continue
-            if first >= end:
-                break
+        while place < len(joined) and joined[place][1] <= start:
+            place += 1
+        at, here = start, place
+        while here < len(joined) and joined[here][0] < end:
+            first, last = joined[here]
             if first > at:
                 yield at, first
-            at = max(at, last)
+            at = last
+            here += 1
         if at < end:
             yield at, end
+
+
+def _joined(spans: _Spans) -> _Spans:
+    """Return sorted spans that do not touch; empty ones are left out."""
+    found: _Spans = []
+    for start, end in spans:
+        if found and start <= found[-1][1]:
+            if end > found[-1][1]:
+                found[-1] = (found[-1][0], end)
+        elif end > start:
+            found.append((start, end))
+    return found
 
 
 def _on_grid(windows: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:

@@ -7,11 +7,16 @@ import os
 from collections import Counter
 
 import polars as pl
-from _bars import COLUMNS, START, UTC_MICROS, VALUES, Slow
+import pytest
+from _bars import COLUMNS, START, UTC_MICROS, VALUES, Slow, at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quant_sdk.conformance import ConformancePipeline
+from quant_sdk.lakehouse.coverage import coverage
+from quant_sdk.lakehouse.timeframe import Timeframe
+
+pytestmark = pytest.mark.chaos
 
 MANY = 2000 if os.environ.get("QUANT_CHAOS") == "long" else 90
 MINUTE = 60_000_000
@@ -21,6 +26,7 @@ SCHEMA = {
     "ts": UTC_MICROS,
     **dict.fromkeys(VALUES, pl.Float64),
 }
+MINUTES = Timeframe.parse("1m")
 PIPELINE = ConformancePipeline.partial_ok(True)
 GOOD = (10.0, 12.0, 9.0, 11.0)
 
@@ -130,3 +136,55 @@ def test_the_same_rows_have_the_same_digest_in_one_chunk_or_many(frame):
     chunked = pl.concat(chunks, rechunk=False)
     one, other = (PIPELINE.run(each, node="n").report for each in (frame, chunked.lazy()))
     assert one.digest == other.digest
+
+
+@settings(max_examples=MANY // 2, deadline=None)
+@given(frames)
+def test_rows_on_their_way_into_the_tables_are_divided_as_in_a_run(frame):
+    frame = frame.with_columns(timeframe=pl.lit("1m"))
+    result = PIPELINE.run(frame, node="n")
+    rows = frame.drop("timeframe").with_row_index("row")
+    many = PIPELINE.admit(rows, MINUTES)
+    assert many.bars.equals(result.frame.drop("timeframe"))
+    assert many.quarantined.select("row", "rule", "reason").equals(
+        result.quarantined.select("row", "rule", "reason")
+    )
+    assert many.identical_duplicates == result.report.identical_duplicates
+    for (symbol,), own in rows.group_by("symbol"):
+        one = PIPELINE.admit(own.drop("symbol"), MINUTES, symbol=symbol)
+        assert one.bars.equals(many.bars.filter(symbol=pl.lit(symbol)).drop("symbol"))
+        assert one.quarantined.equals(many.quarantined.filter(symbol=pl.lit(symbol)).drop("symbol"))
+
+
+@settings(max_examples=MANY // 2, deadline=None)
+@given(
+    st.sampled_from(["BINANCE:ADABTC", "FXCM:EURUSD", "NASDAQ:AAPL"]),
+    st.sampled_from(["5m", "50m", "1h", "1d", "1w", "1M"]),
+    st.sets(st.integers(0, 400), min_size=1, max_size=30),
+)
+def test_completeness_is_that_of_the_lakehouse(symbol, timeframe, chosen):
+    """`coverage` lays gaps out bar by bar; here calendars are laid out once, as runs."""
+    step = Timeframe.parse(timeframe)
+    first = step.slot_of(START)
+    bars = at([step.open_of(first + n) for n in sorted(chosen)], symbol=symbol, timeframe=timeframe)
+    report = PIPELINE.run(bars, node="n").report
+    (found,) = report.series
+    (wanted,) = coverage(bars)
+    assert (found.expected, found.present, found.missing, found.outside) == (
+        wanted.expected,
+        wanted.present,
+        wanted.missing,
+        wanted.outside,
+    )
+    longest = sorted((-gap.missing, iso(gap.start), iso(gap.end)) for gap in wanted.gaps)
+    told = sorted((-gap["missing"], gap["start"], gap["end"]) for gap in found.gaps)
+    assert found.gap_count == len(longest)
+    assert [gap[0] for gap in told] == [gap[0] for gap in longest[:10]]
+    assert set(told) <= set(longest)
+    held = {day["day"]: day["present"] for day in report.daily}
+    strays = sum(held.values()) - (wanted.present - wanted.outside)
+    assert strays == 0
+
+
+def iso(moment) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

@@ -91,4 +91,4 @@ QUOTES: Final = (
 )
 
 BUILT_IN: Final = (*BARS, *TICKS, *QUOTES)
-"""All of them; the entry point ``builtin`` of the group ``quant_sdk.conformance_rules``."""
+"""All of them; plugins add theirs by the entry-point group ``quant_sdk.conformance_rules``."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from quant_sdk.conformance import check_many
+from quant_sdk.conformance import ConformancePipeline
 from quant_sdk.lakehouse.agreement import reconcile
 from quant_sdk.lakehouse.batch import Incoming
 from quant_sdk.lakehouse.coverage import slots_of
@@ -43,6 +43,7 @@ SPEC: Final = "bars/1"
 class _Tables:
     publisher: Publisher
     holes: Holes
+    pipeline: ConformancePipeline
 
 
 def fetch_all(
@@ -118,7 +119,11 @@ def _open(run: Run) -> _Tables:
         run.emit("table_mended", status="success", set_aside=torn)
     if found := reconcile(workspace.lakehouse, workspace.locks):
         run.emit("ledger_recovered", status="success", entries=len(found))
-    return _Tables(publisher=publisher, holes=Holes(workspace.lakehouse, workspace.locks))
+    return _Tables(
+        publisher=publisher,
+        holes=Holes(workspace.lakehouse, workspace.locks),
+        pipeline=ConformancePipeline.partial_ok(True, calendar_of=Lakehouse(workspace).calendars()),
+    )
 
 
 def _publish(
@@ -129,7 +134,7 @@ def _publish(
     coordinator: BackfillCoordinator,
 ) -> None:
     """Publish one batch, note its holes, then tell of each of its shards."""
-    incoming = list(_incoming(batch))
+    incoming = list(_incoming(batch, tables.pipeline))
     came = [*(hole for item in batch for hole in item.holes), *_refused(incoming)]
     missed: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for shard, hole in _within(came, batch):
@@ -149,7 +154,7 @@ def _publish(
         _tell(run, item, coordinator)
 
 
-def _incoming(batch: Iterable[Gathered]) -> Iterator[Incoming]:
+def _incoming(batch: Iterable[Gathered], pipeline: ConformancePipeline) -> Iterator[Incoming]:
     """Yield the checked rows of each source and timeframe."""
     groups: dict[tuple[str, str], list[Gathered]] = defaultdict(list)
     for item in batch:
@@ -159,7 +164,7 @@ def _incoming(batch: Iterable[Gathered]) -> Iterator[Incoming]:
         raw = pl.concat(
             item.bars.select(pl.lit(item.shard.symbol).alias("symbol"), pl.all()) for item in items
         ).with_row_index("row")
-        checked = check_many(raw, Timeframe.parse(timeframe))
+        checked = pipeline.admit(raw, Timeframe.parse(timeframe))
         yield Incoming(
             source=source,
             sha256=_digest(raw.with_columns(timeframe=pl.lit(timeframe))),

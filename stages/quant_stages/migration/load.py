@@ -6,9 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quant_sdk.conformance.bars import check_bars
+from quant_sdk.conformance import ConformancePipeline
 from quant_sdk.errors import QuantError, SourceError, SourceUnreadable
 from quant_sdk.lakehouse.batch import Incoming
+from quant_sdk.lakehouse.calendars import calendar_for
 from quant_sdk.lakehouse.timeframe import Timeframe
 from quant_sdk.sources.legacy import source_for
 from quant_stages.migration.state import Failure
@@ -47,6 +48,7 @@ class Loader:
     def __init__(self, known: Iterable[Entry], now: datetime) -> None:
         self._known: Mapping[str, Entry] = {entry.source: entry for entry in known}
         self._now = now
+        self._pipeline = ConformancePipeline.partial_ok(True)
 
     def is_known(self, file: SourceFile) -> bool:
         """Tell by size, times and inode that a source was taken in and is untouched since."""
@@ -80,7 +82,12 @@ class Loader:
         if entry and entry.sha256 == sha256 and _same_declaration(entry, file):
             return Loaded(file=file, touched=entry.restamped(stamp))
         raw = source_for(file.layout).read(file, now=self._now)
-        checked = check_bars(raw, Timeframe.parse(file.timeframe))
+        checked = self._pipeline.admit(
+            raw,
+            Timeframe.parse(file.timeframe),
+            symbol=file.symbol,
+            calendar_of=lambda symbol: calendar_for(symbol, file.calendar),
+        )
         if _stamp(file.path) != stamp:
             raise SourceError(
                 f"{file.id} was written to while it was read",
