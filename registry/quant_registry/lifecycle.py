@@ -218,6 +218,11 @@ class Lifecycle:
         throttle = self._throttle
         return None if throttle is None else throttle.max_requests_per_second
 
+    def hear(self) -> None:
+        """Read control now, not at the next tick of the attendant."""
+        with self._changed:
+            self._observe()
+
     def verify_ownership(self) -> None:
         """Raise OwnershipLost where the lock is no longer this run's."""
         if self._lock is not None:

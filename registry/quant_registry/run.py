@@ -229,6 +229,8 @@ class Run:
         )
         record = run_stage(life.workspace, registry[stage_id], request, clock=life.clock)
         life.emit("child_ended", child_run_id=record.run_id, status=record.state)
+        if record.state == "cancelled":
+            life.hear()  # what cancelled it may be meant for this run, which has not heard it yet
         life.safe_point()
         return record
 

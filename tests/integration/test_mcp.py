@@ -11,8 +11,10 @@ import anyio
 import pytest
 from _mcp import MIGRATION, PATIENCE, Served, ask, demo_workspace, fail, talk
 
+from quant_cli.mcp.server import _annotations
+from quant_cli.mcp.tools import TOOLS
 from quant_registry.audit_reader import verify_chain
-from quant_sdk import QuantSDK, Workspace
+from quant_sdk import Effects, QuantSDK, StageRegistry, StageSpec, Workspace
 
 WRITING = {"run_stage", "pause", "resume", "cancel", "throttle"}
 READING = {
@@ -156,12 +158,6 @@ def test_a_read_only_server_lists_no_tool_that_writes(tiny, over):
 
 
 def test_tools_tell_what_they_do_to_the_world(tiny):
-    (tiny.root / "effects.py").write_text(
-        "from quant_sdk import Effects, StageSpec\n"
-        'STAGES = (StageSpec(id="my.wipe", category="my", title="Wipe", body="effects:wipe",\n'
-        "    effects=Effects(network=True, destructive=True)),)\n"
-    )
-
     async def talking(client):
         tools = (await client.list_tools()).tools
         assert {tool.name for tool in tools} == READING | WRITING
@@ -176,11 +172,20 @@ def test_tools_tell_what_they_do_to_the_world(tiny):
         assert not hints["run_stage"].idempotent_hint
         return hints["run_stage"]
 
-    harmless = tiny.talk(talking, "--allow-writes")
-    assert (harmless.destructive_hint, harmless.open_world_hint) == (False, False)
-    (tiny.root / "quant.yml").write_text('stages: ["effects:STAGES"]\n')
+    # Among the built-in stages some ask venues, and some take rows back.
     telling = tiny.talk(talking, "--allow-writes")
     assert (telling.destructive_hint, telling.open_world_hint) == (True, True)
+
+
+@pytest.mark.parametrize("network", [True, False])
+@pytest.mark.parametrize("destructive", [True, False])
+def test_a_run_does_what_the_declared_stages_say_they_do(tmp_path, network, destructive):
+    effects = Effects(network=network, destructive=destructive)
+    spec = StageSpec(id="my.stage", category="my", title="Do", body="no:body", effects=effects)
+    sdk = QuantSDK(tmp_path, registry=StageRegistry([spec]))
+    run_stage = next(tool for tool in TOOLS if tool.name == "run_stage")
+    hints = _annotations(run_stage, sdk)
+    assert (hints.destructive_hint, hints.open_world_hint) == (destructive, network)
 
 
 ERRORS = [

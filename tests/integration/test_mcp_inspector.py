@@ -86,7 +86,7 @@ def test_the_inspector_finds_no_schema_that_is_not_portable(inspect):
     answer, done = inspect("tools/list", "--strict")
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    assert len(answer["tools"]) == 12
+    assert len(answer["tools"]) == 13
 
 
 def test_the_inspector_sees_only_reading_tools_without_allow_writes(inspect):

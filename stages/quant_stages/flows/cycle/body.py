@@ -42,8 +42,6 @@ STEPS = (
     Step(stage_id="data.snapshot", phase="verification", needed=True, takes=()),
 )
 
-_HEARING_SECONDS = 1.0
-
 
 @dataclass(slots=True)
 class _Cycle:
@@ -106,10 +104,6 @@ def _take(run: Run, step: Step, known: _Cycle, *, needed: bool) -> None:
             StepResult(stage_id=step.stage_id, run_id="", state="refused", message=error.message)
         )
         return
-    if child.state == "cancelled":
-        # What cancels the cycle may reach the step first, and this run a moment later.
-        run.rest(_HEARING_SECONDS)
-        run.safe_point()
     _note(known, step, child)
     if child.state != "succeeded" and needed:
         raise _failed(step, child)
