@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
@@ -19,7 +20,7 @@ import polars as pl
 from deltalake.transaction import AddAction, RemoveAction
 
 from quant_registry.clock import SystemClock
-from quant_registry.errors import Conflict, NoData
+from quant_registry.errors import Conflict, InvalidInput, NoData, OwnershipLost
 from quant_registry.files import make_folder
 from quant_sdk.lakehouse.fingerprint import VALUE, key_hash, value_hash
 from quant_sdk.lakehouse.table import scan_files
@@ -150,13 +151,16 @@ def tally(rows: pl.LazyFrame, *, without: str | None = None) -> tuple[int, ...]:
     return rows.select(totals).collect(engine="streaming").row(0)
 
 
-def write_part(table: Table, rows: pl.DataFrame, partition: Mapping[str, str]) -> Part:
+def write_part(
+    table: Table, rows: pl.DataFrame, partition: Mapping[str, str], *, level: int = 3
+) -> Part:
     """Write a file that no version names yet; its bytes are on disk when this returns.
 
     Args:
         table: whose file it is.
         rows: the table's columns, all of one partition.
         partition: the partition's values by column.
+        level: of the compression; 1 is faster, 3 a little smaller.
     """
     folder = "/".join(f"{name}={partition[name]}" for name in table.spec.partition_by)
     name = f"part-{uuid.uuid4()}.zstd.parquet"
@@ -165,11 +169,48 @@ def write_part(table: Table, rows: pl.DataFrame, partition: Mapping[str, str]) -
     make_folder(target.parent)
     body = rows.select(key for key in table.spec.columns if key not in partition)
     body.write_parquet(
-        target, compression="zstd", compression_level=3, statistics=True, row_group_size=ROW_GROUP
+        target,
+        compression="zstd",
+        compression_level=level,
+        statistics=True,
+        row_group_size=ROW_GROUP,
     )
     _sync(target)
     size = target.stat().st_size
     return Part(path=path, bytes=size, rows=body.height, partition=partition, stats=_stats(body))
+
+
+def append_parts(table: Table, rows: pl.DataFrame, commit: Commit, metadata: dict[str, Any]) -> int:
+    """Add many rows in one commit, the partitions written side by side; return its version.
+
+    Several times faster than Delta's own writer, which lays out one partition after another.
+
+    Raises:
+        InvalidInput: a column that must not be null has nulls; nothing was written.
+        Conflict, OwnershipLost: as `swap_parts`; the files are gone again.
+    """
+    required = [name for name in table.spec.columns if name not in table.spec.nullable]
+    nulls = rows.select(pl.col(required).null_count()).row(0, named=True)
+    if any(nulls.values()):
+        names = ", ".join(name for name, count in nulls.items() if count)
+        raise InvalidInput(
+            f"rows for the table {table.spec.name} have nulls in {names}",
+            fix="check the rows before they are published",
+        )
+    columns = table.spec.partition_by
+    groups = rows.partition_by(columns, as_dict=True) if columns else {(): rows}
+
+    def write(group: tuple[tuple[object, ...], pl.DataFrame]) -> Part:
+        values = dict(zip(columns, map(str, group[0]), strict=True))
+        return write_part(table, group[1], values, level=1)
+
+    with ThreadPoolExecutor() as pool:
+        adds = list(pool.map(write, groups.items()))
+    try:
+        return swap_parts(table, Swap(adds=adds, removes=()), commit, metadata)
+    except (Conflict, OwnershipLost):
+        drop_parts(table, adds)
+        raise
 
 
 def drop_parts(table: Table, parts: Iterable[Part]) -> None:

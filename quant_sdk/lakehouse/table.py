@@ -25,6 +25,8 @@ METADATA_KEY: Final = "quant"
 """The key of our JSON in a commit's metadata: batch id, run id, epoch, ledger entries."""
 
 _TRIES: Final = 20
+_MANY_ROWS: Final = 100_000
+"""From here on an append is written partition by partition, side by side."""
 _NO_PATH: Final = frozenset("[]^|%")
 _DELTA_TYPES: Final = {
     pl.String: "string",
@@ -117,7 +119,12 @@ class Table:
 
     def append(self, frame: pl.DataFrame, commit: Commit, metadata: dict[str, Any]) -> int:
         """Add rows in one commit; return the version it made."""
-        return self._write(frame, commit, metadata, predicate=None)
+        if frame.height < _MANY_ROWS:
+            return self._write(frame, commit, metadata, predicate=None)
+        from quant_sdk.lakehouse.parts import append_parts
+
+        self._fenced(commit)
+        return append_parts(self, frame.select(list(self.spec.columns)), commit, metadata)
 
     def replace(
         self, frame: pl.DataFrame, predicate: str, commit: Commit, metadata: dict[str, Any]

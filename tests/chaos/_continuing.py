@@ -55,7 +55,7 @@ def published_sources(workspace):
     table = Lakehouse(QuantSDK(workspace).workspace).table("bars")
     if not table.exists():
         return set()
-    commits = table.history(1000)
+    commits = list(table.history())
     documents = [json.loads(commit["quant"]) for commit in commits if "quant" in commit]
     return {entry["source"] for item in documents for entry in item.get("entries", ())}
 
