@@ -33,7 +33,8 @@ def refused_rows(work: Work) -> pl.DataFrame:
             own = part.divided.refused
             found.append(_placed(own.with_columns(part.rows.origin(own["at"]).alias("at"))))
     every = pl.concat(found).unique("row", keep="first", maintain_order=True).sort("row")
-    rows = work.frame[every["row"]]
+    # A table may have columns of these names itself, as the quarantine has.
+    rows = work.frame[every["row"]].drop(list(_REFUSED), strict=False)
     return pl.concat([every.select("row"), rows, every.select("rule", "reason")], how="horizontal")
 
 
