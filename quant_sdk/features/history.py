@@ -17,7 +17,8 @@ import polars as pl
 
 from quant_sdk.features.indicators import indicators, require_talib, talib_version
 from quant_sdk.features.runs import PRICES, cut_runs
-from quant_sdk.features.times import bars_per_year, bucket_of, close_of, per_timeframe
+from quant_sdk.features.times import bars_per_year, close_of, per_timeframe
+from quant_sdk.lakehouse.buckets import bucket_of
 from quant_sdk.lakehouse.specs import BARS, FEATURE_VALUES, FEATURES
 from quant_sdk.lakehouse.table import Table
 from quant_sdk.lakehouse.timeframe import Timeframe

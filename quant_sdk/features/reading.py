@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from quant_sdk.features.times import bucket_of, micros_of
+from quant_sdk.features.times import micros_of
+from quant_sdk.lakehouse.buckets import bucket_at
 from quant_sdk.lakehouse.specs import FEATURES, UTC_MICROS
 from quant_sdk.lakehouse.symbols import check_symbol
 from quant_sdk.lakehouse.table import Table
@@ -62,16 +63,11 @@ def _within(step: Timeframe, start: datetime | None, end: datetime | None) -> It
     """Yield the bounds of ``ts``, and of the bucket, which is a folder and spares its files."""
     if start is not None:
         yield pl.col("ts") >= _instant(start)
-        yield pl.col("bucket") >= _bucket(start, step)
+        yield pl.col("bucket") >= pl.lit(bucket_at(start, step))
     if end is not None:
         yield pl.col("ts") < _instant(end)
-        yield pl.col("bucket") <= _bucket(end, step)
+        yield pl.col("bucket") <= pl.lit(bucket_at(end, step))
 
 
 def _instant(at: datetime) -> pl.Expr:
     return pl.lit(micros_of(at), dtype=pl.Int64).cast(UTC_MICROS)
-
-
-def _bucket(at: datetime, step: Timeframe) -> pl.Expr:
-    frame = pl.select(ts=_instant(at)).select(bucket_of(step))
-    return pl.lit(str(frame.item()))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from quant_registry.errors import InvalidInput
-from quant_sdk.features.times import bucket_of, micros_of
+from quant_sdk.features.times import micros_of
+from quant_sdk.lakehouse.buckets import bucket_of
 from quant_sdk.lakehouse.specs import FEATURES, UTC_MICROS
 from quant_sdk.lakehouse.timeframe import Timeframe
 

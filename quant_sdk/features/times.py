@@ -1,4 +1,4 @@
-"""What of a row depends on its timeframe: its close, its bucket, how many bars a year has."""
+"""What of a row depends on its timeframe: its close, how many bars a year has."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from quant_registry.errors import InvalidInput
-from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from quant_sdk.lakehouse.calendars import Calendar
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR: Final = (datetime(2023, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC))
 """The year in which a calendar's bars are counted, of 365 days."""
 _MONTHS: Final = 12
-_YEARLY: Final = "dwM"
 
 
 def per_timeframe(frame: pl.DataFrame, make: Callable[[Timeframe], pl.Expr]) -> pl.Expr:
@@ -40,15 +38,6 @@ def close_of(timeframe: Timeframe) -> pl.Expr:
     if timeframe.micros is None:
         return pl.col("ts").dt.offset_by(f"{timeframe.count}mo")
     return pl.col("ts") + pl.duration(microseconds=timeframe.micros)
-
-
-def bucket_of(timeframe: Timeframe) -> pl.Expr:
-    """Return the bucket, as in `bars`, of each ``ts``: its year, or its year and month."""
-    ts = pl.col("ts")
-    year = ts.dt.year().cast(pl.String).str.zfill(4)
-    if timeframe.unit in _YEARLY:
-        return year
-    return year + pl.lit("-") + ts.dt.month().cast(pl.String).str.zfill(2)
 
 
 def bars_per_year(timeframe: Timeframe, calendar: Calendar) -> float:
@@ -83,4 +72,4 @@ def micros_of(at: datetime) -> int:
         raise InvalidInput(
             f"{at} is naive", fix="give it a zone: datetime(..., tzinfo=timezone.utc)"
         )
-    return (at - _EPOCH) // timedelta(microseconds=1)
+    return to_micros(at)

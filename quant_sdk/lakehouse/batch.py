@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from quant_sdk.lakehouse.buckets import bucket_of
 from quant_sdk.lakehouse.fingerprint import fingerprint
 from quant_sdk.lakehouse.ledger import MANY, Entry
 from quant_sdk.lakehouse.specs import BARS
@@ -63,7 +64,7 @@ def frame_of(batch: Sequence[Incoming]) -> pl.DataFrame:
         item.bars.select(
             item.symbol_column,
             pl.lit(item.timeframe).alias("timeframe"),
-            bucket_of(item.timeframe).alias("bucket"),
+            bucket_of(Timeframe.parse(item.timeframe)).alias("bucket"),
             "ts",
             "open",
             "high",
@@ -120,15 +121,6 @@ def _entry(
         batch_id=commit.batch_id,
         run_id=commit.run_id,
     )
-
-
-def bucket_of(timeframe: str) -> pl.Expr:
-    """Return the bucket of each ``ts``: its year, or its year and month."""
-    ts = pl.col("ts")
-    year = ts.dt.year().cast(pl.String)
-    if Timeframe.parse(timeframe).bucket_format == "%Y":
-        return year
-    return year + pl.lit("-") + ts.dt.month().cast(pl.String).str.zfill(2)
 
 
 def _place(item: Incoming) -> tuple[str, str, int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from quant_registry.errors import InvalidInput, NoData, UnknownName
+from quant_sdk.lakehouse.buckets import bucket_at
 from quant_sdk.lakehouse.calendars import Calendar, calendar_name, named_calendar
 from quant_sdk.lakehouse.causes import NOTED, explained, known_causes
 from quant_sdk.lakehouse.clean_slate import wipe
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from quant_registry.workspace import Workspace
 
-_DAY: Final = date(2000, 1, 1)
 _REFUSED: Final = pl.col("replayed_by").is_null()
 _COLUMNS: Final = ("ts", "open", "high", "low", "close", "volume", "source")
 
@@ -81,10 +81,10 @@ class Lakehouse:
         series = self.table("bars").scan().filter(*filters)
         if first is not None:
             # The bucket is a folder: without it every file's footer would be read.
-            filters += [pl.col("bucket") >= _bucket(first, step)]
+            filters += [pl.col("bucket") >= bucket_at(first, step)]
             filters += [pl.col("ts") >= pl.lit(first, dtype=UTC_MICROS)]
         if last is not None:
-            filters += [pl.col("bucket") <= _bucket(last, step)]
+            filters += [pl.col("bucket") <= bucket_at(last, step)]
             filters += [pl.col("ts") < pl.lit(last, dtype=UTC_MICROS)]
         frame = self.table("bars").scan().filter(*filters).select(_COLUMNS).sort("ts").collect()
         if not frame.height and not series.head(1).collect().height:
@@ -108,7 +108,7 @@ class Lakehouse:
         assert moment is not None  # noqa: S101 - `at` is required
         filters = (
             pl.col("timeframe") == step.text,
-            pl.col("bucket") == _bucket(moment, step),
+            pl.col("bucket") == bucket_at(moment, step),
             pl.col("ts") == pl.lit(moment, dtype=UTC_MICROS),
         )
         bars = self.table("bars").scan().filter(*filters)
@@ -248,11 +248,6 @@ class Lakehouse:
         near = UnknownName(f"{symbol} {timeframe}", sorted(known)).near
         hint = f"did you mean {', '.join(near)}?" if near else "see: quant lakehouse coverage"
         return NoData(f"the lakehouse has no bars of {symbol} {timeframe}", fix=hint, near=near)
-
-
-def _bucket(at: datetime, timeframe: Timeframe) -> str:
-    """Return the bucket of an instant; ``strftime`` writes the year 999 in three digits."""
-    return f"{at:{timeframe.bucket_format}}".rjust(len(f"{_DAY:{timeframe.bucket_format}}"), "0")
 
 
 def instant(value: datetime | str | None, name: str) -> datetime | None:

@@ -14,7 +14,7 @@ import polars as pl
 from quant_sdk.conformance.bars import BAR_COLUMNS
 from quant_sdk.conformance.pipeline import ConformancePipeline
 from quant_sdk.lakehouse.amend import WITHDRAWN, Amended, Amender, Amendment
-from quant_sdk.lakehouse.batch import bucket_of
+from quant_sdk.lakehouse.buckets import bucket_of
 from quant_sdk.lakehouse.overlap import KEY
 from quant_sdk.lakehouse.rewrite import VALUES, difference, mark_replayed
 from quant_sdk.lakehouse.specs import BARS, QUARANTINE
@@ -118,7 +118,7 @@ def _of_timeframe(
     )
     step = Timeframe.parse(timeframe)
     passed = _passing(bars, candidates, lambda rows: _failing(rows, step, pipeline))
-    come = passed.with_columns(bucket=bucket_of(timeframe)).select(list(BARS.columns))
+    come = passed.with_columns(bucket=bucket_of(step)).select(list(BARS.columns))
     return come, standing
 
 

@@ -20,12 +20,12 @@ from quant_registry.schemas import read_schema
 from quant_sdk import QuantSDK
 from quant_sdk.errors import PrerequisitesNotMet
 from quant_sdk.lakehouse.calendars import ALWAYS, FX, calendar_for
-from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
 from quant_sdk.sources.candidates import Candidate
 from quant_sdk.testing import FakeClock
 from quant_stages import STAGES as BUILT_IN
 from quant_stages.flows.production import STAGES, export
-from quant_stages.flows.production.freshness import by_calendar, examine, micros_of
+from quant_stages.flows.production.freshness import by_calendar, examine
 from quant_stages.flows.production.matrix import returns_matrix
 from quant_stages.flows.production.params import FlowProductionParams
 from quant_stages.flows.production.subject import Subject
@@ -395,11 +395,11 @@ def test_the_gate_declares_that_it_needs_no_network(demo):
 
 def brute(frame: pl.DataFrame, calendar, timeframe: Timeframe, start: int, end: int) -> dict:
     """Returns by time and symbol, one at a time, as the definition says."""
-    prices = {(symbol, micros_of(ts)): close for symbol, ts, close in frame.iter_rows()}
+    prices = {(symbol, to_micros(ts)): close for symbol, ts, close in frame.iter_rows()}
     opens = timeframe.grid(start - 40 * DAY * 1_000_000, end)
     frame = pl.DataFrame({"ts": pl.Series(opens, dtype=pl.Int64).cast(MICROS)})
     expected = [
-        micros_of(ts) for ts in frame.filter(calendar.expected(pl.col("ts"), timeframe))["ts"]
+        to_micros(ts) for ts in frame.filter(calendar.expected(pl.col("ts"), timeframe))["ts"]
     ]
     found = {}
     for before, at in pairwise(expected):
@@ -416,7 +416,7 @@ def test_returns_are_those_of_the_definition(data):
     text = data.draw(st.sampled_from(["1d", "4h", "1w", "1M"]))
     timeframe = Timeframe.parse(text)
     calendar = data.draw(st.sampled_from([ALWAYS, FX, calendar_for("A:B", "XNYS")]))
-    end = timeframe.floor(micros_of(datetime(2024, 7, 10, tzinfo=UTC)))
+    end = timeframe.floor(to_micros(datetime(2024, 7, 10, tzinfo=UTC)))
     start = timeframe.open_of(timeframe.slot_of(end) - 12)
     opens = timeframe.grid(timeframe.open_of(timeframe.slot_of(end) - 16), end)
     rows = [
@@ -433,7 +433,7 @@ def test_returns_are_those_of_the_definition(data):
     )
     wanted = brute(frame, calendar, timeframe, start, end)
     found = {
-        (name, micros_of(row["ts"])): row[name]
+        (name, to_micros(row["ts"])): row[name]
         for row in matrix.to_dicts()
         for name in matrix.columns[1:]
         if row[name] is not None
@@ -459,8 +459,8 @@ def test_markets_of_different_calendars_share_the_rows_but_not_their_neighbours(
         list(calendars),
         timeframe,
         calendars.__getitem__,
-        start=micros_of(start),
-        end=micros_of(end),
+        start=to_micros(start),
+        end=to_micros(end),
     )
     assert matrix["X:COIN"].to_list() == [0.0] * 8
     # July 4 is a holiday, 6 and 7 a week-end: their bars count for nothing, and 5 follows 3.
@@ -479,8 +479,8 @@ def test_a_price_of_zero_makes_a_null_and_no_infinity():
         ["A:X"],
         timeframe,
         lambda _: ALWAYS,
-        start=micros_of(days[0]),
-        end=micros_of(days[-1]) + DAY * 1_000_000,
+        start=to_micros(days[0]),
+        end=to_micros(days[-1]) + DAY * 1_000_000,
     )
     assert matrix["A:X"].to_list() == [None, -1.0, None, 1.0]
     assert all(value is None or math.isfinite(value) for value in matrix["A:X"])

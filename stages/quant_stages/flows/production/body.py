@@ -15,9 +15,10 @@ from quant_sdk.lakehouse.snapshot import (
     verify_snapshot,
 )
 from quant_sdk.lakehouse.specs import TABLES
+from quant_sdk.lakehouse.timeframe import to_micros
 from quant_sdk.offline import no_network
 from quant_stages.flows.production.export import Gate, export
-from quant_stages.flows.production.freshness import examine, micros_of
+from quant_stages.flows.production.freshness import examine
 from quant_stages.flows.production.subject import REFRESH, choose
 from quant_stages.intake.purity import invented
 
@@ -163,5 +164,5 @@ def _window(fresh: Freshness, subject: Subject, params: FlowProductionParams) ->
     if fresh.newest is None:
         raise NoData(f"no candidate has bars of {subject.timeframe}", fix=REFRESH)
     timeframe = subject.timeframe
-    end = timeframe.open_of(timeframe.slot_of(micros_of(fresh.newest)) + 1)
+    end = timeframe.open_of(timeframe.slot_of(to_micros(fresh.newest)) + 1)
     return end - params.lookback_days * _DAY_MICROS, end

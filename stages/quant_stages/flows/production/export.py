@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from quant_sdk.errors import NoData
+from quant_sdk.lakehouse.buckets import bucket_at
 from quant_sdk.lakehouse.snapshot import scan_snapshot
 from quant_sdk.lakehouse.specs import UTC_MICROS
-from quant_stages.flows.production.freshness import bucket, instant, micros_of
+from quant_sdk.lakehouse.timeframe import from_micros, to_micros
 from quant_stages.flows.production.matrix import first_needed, returns_matrix
 from quant_stages.flows.production.params import (
     DroppedCandidate,
@@ -53,14 +54,14 @@ def _matrix(gate: Gate) -> pl.DataFrame:
     bars = scan_snapshot(gate.run.workspace, gate.snapshot, "bars")
     timeframe = gate.subject.timeframe
     first = first_needed(timeframe, gate.start)
-    opens = pl.lit(instant(first), dtype=UTC_MICROS)
+    opens = pl.lit(from_micros(first), dtype=UTC_MICROS)
     found = (
         bars.filter(
             pl.col("timeframe") == timeframe.text,
-            pl.col("bucket") >= bucket(timeframe, first),
+            pl.col("bucket") >= bucket_at(from_micros(max(first, 0)), timeframe),
             pl.col("symbol").is_in(gate.subject.symbols),
             pl.col("ts") >= opens,
-            pl.col("ts") < pl.lit(instant(gate.end), dtype=UTC_MICROS),
+            pl.col("ts") < pl.lit(from_micros(gate.end), dtype=UTC_MICROS),
         )
         .select("symbol", "ts", "close")
         .collect()
@@ -113,8 +114,8 @@ def export(gate: Gate, warnings: list[str]) -> FlowProductionResult:
         candidates_from=run.workspace.display(subject.path),
         snapshot=gate.snapshot,
         timeframe=subject.timeframe.text,
-        start=_iso(instant(gate.start)),
-        end=_iso(instant(gate.end)),
+        start=_iso(from_micros(gate.start)),
+        end=_iso(from_micros(gate.end)),
         symbols=len(kept),
         rows=matrix.height,
         stale=[
@@ -140,8 +141,8 @@ def _document(gate: Gate, kept: list[Candidate], dropped: list[DroppedCandidate]
             "candidates_from": gate.run.workspace.display(gate.subject.path),
             "snapshot": gate.snapshot,
             "timeframe": gate.subject.timeframe.text,
-            "start": _iso(instant(gate.start)),
-            "end": _iso(instant(gate.end)),
+            "start": _iso(from_micros(gate.start)),
+            "end": _iso(from_micros(gate.end)),
             "count": len(kept),
             "stale": [item.symbol for item in kept if item.symbol in stale],
             "dropped": [item.model_dump() for item in dropped],
@@ -166,7 +167,7 @@ def _why_dropped(gate: Gate, last: datetime | None) -> str:
     timeframe = gate.subject.timeframe
     if last is None:
         return f"no bars of {timeframe}"
-    if micros_of(last) < gate.start:
+    if to_micros(last) < gate.start:
         return f"no bars of {timeframe} since {_iso(last)}"
     return f"no two neighbouring bars of {timeframe} in the window"
 

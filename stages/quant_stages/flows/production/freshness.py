@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from quant_sdk.lakehouse.buckets import bucket_at
 from quant_sdk.lakehouse.coverage import opens_of
 from quant_sdk.lakehouse.specs import UTC_MICROS
-from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.lakehouse.timeframe import Timeframe, from_micros, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +25,6 @@ _SPAN: Final = timedelta(days=60)
 _BARS: Final = 200
 # Two bars may be on their way: the newest one, and one that the last cycle just missed.
 _ON_THEIR_WAY: Final = 2
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -93,7 +93,7 @@ def examine(
         now: aware.
     """
     symbols, timeframe = subject.symbols, subject.timeframe
-    today = micros_of(now)
+    today = to_micros(now)
     since = min(today - _SPAN // _MICROSECOND, timeframe.open_of(timeframe.slot_of(today) - _BARS))
     last = newest_bars(bars, symbols, timeframe, since=since, until=timeframe.floor(today))
     asking, ages = subject.asking, list[Age]()
@@ -119,9 +119,11 @@ def newest_bars(
     Files of buckets before `since` are only opened for series without a bar since then.
     """
     own = bars.filter(
-        pl.col("timeframe") == timeframe.text, pl.col("ts") < pl.lit(instant(until), UTC_MICROS)
+        pl.col("timeframe") == timeframe.text, pl.col("ts") < pl.lit(from_micros(until), UTC_MICROS)
     )
-    recent = _newest(own.filter(pl.col("bucket") >= bucket(timeframe, since)), symbols)
+    recent = _newest(
+        own.filter(pl.col("bucket") >= bucket_at(from_micros(max(since, 0)), timeframe)), symbols
+    )
     missing = [symbol for symbol in symbols if symbol not in recent]
     return recent | (_newest(own, missing) if missing else {})
 
@@ -157,27 +159,12 @@ def by_calendar(
     return [(calendars[name], groups[name]) for name in calendars]
 
 
-def bucket(timeframe: Timeframe, at: int) -> str:
-    """Return the bucket that a bar opening at `at` (microseconds since the epoch) stands in."""
-    return f"{instant(max(at, 0)):{timeframe.bucket_format}}"
-
-
-def instant(micros: int) -> datetime:
-    """Return microseconds since the epoch as an aware datetime."""
-    return _EPOCH + timedelta(microseconds=micros)
-
-
-def micros_of(moment: datetime) -> int:
-    """Return an aware datetime as microseconds since the epoch."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
 def _is_stale(
     last: datetime, behind: int, timeframe: Timeframe, max_age: str | None, now: int
 ) -> bool:
     if max_age is None:
         return behind > _ON_THEIR_WAY
-    closed = timeframe.open_of(timeframe.slot_of(micros_of(last)) + 1)
+    closed = timeframe.open_of(timeframe.slot_of(to_micros(last)) + 1)
     allowed = Timeframe.parse(max_age).micros or 0
     return behind > 0 and now - closed > allowed
 

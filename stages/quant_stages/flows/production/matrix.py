@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from quant_sdk.lakehouse.specs import UTC_MICROS
-from quant_stages.flows.production.freshness import by_calendar, grid, instant
+from quant_sdk.lakehouse.timeframe import from_micros
+from quant_stages.flows.production.freshness import by_calendar, grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,7 +60,7 @@ def returns_matrix(  # noqa: PLR0913 - bars, and what they are to be read by
         expected = grid(timeframe, first_needed(timeframe, start), end, calendar)
         rows.append(expected)
         cells.append(_returns(bars.filter(pl.col("symbol").is_in(group)), expected))
-    within = pl.col("ts") >= pl.lit(instant(start), UTC_MICROS)
+    within = pl.col("ts") >= pl.lit(from_micros(start), UTC_MICROS)
     every = pl.concat(rows).filter(within).unique().sort("ts")
     known = pl.concat(cells).filter(within & pl.col("return").is_finite())
     if known.is_empty():
