@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from quant_sdk.conformance import ConformancePipeline
-from quant_sdk.lakehouse.agreement import reconcile
 from quant_sdk.lakehouse.batch import Incoming
 from quant_sdk.lakehouse.coverage import slots_of
 from quant_sdk.lakehouse.fingerprint import fingerprint
@@ -19,11 +18,12 @@ from quant_sdk.lakehouse.ledger import MANY
 from quant_sdk.lakehouse.publish import Publisher
 from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
 from quant_sdk.seamless.holes import ASKED, Holes, intervals_of
-from quant_sdk.sources.venues import open_sources
 from quant_stages.intake.batches import batches
 from quant_stages.intake.counts import Counts, failed_entirely
 from quant_stages.intake.gather import Gatherer
 from quant_stages.intake.purity import refused
+from quant_stages.sources import sources_of
+from quant_stages.tables import make_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -64,12 +64,7 @@ def fetch_all(
     """
     if not shards:
         return Counts()
-    with open_sources(
-        run.workspace,
-        clock=run.clock,
-        rest=run.rest,
-        throttle=lambda: run.max_requests_per_second,
-    ) as sources:
+    with sources_of(run) as sources:
         lakehouse = Lakehouse(run.workspace)
         gatherer = Gatherer(
             sources,
@@ -114,13 +109,9 @@ def _claimed(run: Run, coordinator: BackfillCoordinator, shard: Shard) -> bool:
 def _open(run: Run) -> _Tables:
     """Return what publishes, once ledger and tables agree."""
     workspace = run.workspace
-    publisher = Publisher(workspace.lakehouse, workspace.locks, {})
-    if torn := publisher.mend():
-        run.emit("table_mended", status="success", set_aside=torn)
-    if found := reconcile(workspace.lakehouse, workspace.locks):
-        run.emit("ledger_recovered", status="success", entries=len(found))
+    make_whole(run)
     return _Tables(
-        publisher=publisher,
+        publisher=Publisher(workspace.lakehouse, workspace.locks, {}),
         holes=Holes(workspace.lakehouse, workspace.locks),
         pipeline=ConformancePipeline.partial_ok(True, calendar_of=Lakehouse(workspace).calendars()),
     )

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from quant_sdk.errors import SourceUnreadable
-from quant_sdk.lakehouse.agreement import reconcile
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.publish import Publisher
 from quant_stages.migration.batches import batches
 from quant_stages.migration.load import Loader
 from quant_stages.migration.state import Failure
+from quant_stages.tables import make_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,7 @@ def apply(run: Run, state: Migration) -> Migration:
     files = state.discovered.files
     rank = {file.id: place for place, file in enumerate(files)}
     publisher = Publisher(run.workspace.lakehouse, run.workspace.locks, rank)
-    known = _known(run, publisher)
+    known = _known(run)
     loader = Loader(known, run.clock.now())
     pending = [file for file in files if not loader.is_known(file)]
     run.expect(len(files))
@@ -69,12 +69,9 @@ class _Totals:
         self.bytes = 0
 
 
-def _known(run: Run, publisher: Publisher) -> list[Entry]:
+def _known(run: Run) -> list[Entry]:
     """Return the ledger's entries, once ledger and tables agree."""
-    if torn := publisher.mend():
-        run.emit("table_mended", status="success", set_aside=torn)
-    if found := reconcile(run.workspace.lakehouse, run.workspace.locks):
-        run.emit("ledger_recovered", status="success", entries=len(found))
+    make_whole(run)
     return Ledger(run.workspace.lakehouse).entries()
 
 

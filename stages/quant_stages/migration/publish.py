@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from quant_sdk.lakehouse.snapshot import create_snapshot, find_snapshot
 from quant_sdk.lakehouse.specs import TABLES
 from quant_sdk.lakehouse.table import Table
 from quant_stages.migration.params import (
@@ -14,6 +13,7 @@ from quant_stages.migration.params import (
     RowCounts,
     SourceCounts,
 )
+from quant_stages.snapshots import standing_snapshot
 
 if TYPE_CHECKING:
     from quant_sdk import Run
@@ -29,26 +29,9 @@ def apply(run: Run, state: Migration) -> Migration:
     """Create a snapshot of this state of the tables, unless one stands; then ``complete``."""
     tables = [Table(run.workspace.lakehouse, spec) for spec in TABLES.values()]
     versions = {table.spec.name: table.version() for table in tables if table.exists()}
-    snapshot = find_snapshot(run.workspace, tables)
-    reused = snapshot is not None
-    if snapshot is None:
-        snapshot = run.commit(
-            lambda _: create_snapshot(run.workspace, run.run_id, tables, now=run.clock.now()),
-            batch_id=f"snapshot-{run.run_id}",
-            event="snapshot_created",
-            describe=_describe,
-        )
+    snapshot, reused = standing_snapshot(run, tables)
     run.report(phase="complete")
     return replace(state, result=_result(state, versions, str(snapshot["id"]), reused=reused))
-
-
-def _describe(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "status": "success",
-        "snapshot": manifest["id"],
-        "files": manifest["files"],
-        "bytes": manifest["bytes"],
-    }
 
 
 def _result(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quant_sdk import Check
-from quant_stages.upkeep.tables import written
+from quant_stages.tables import written
 
 if TYPE_CHECKING:
     from quant_sdk import CheckContext, CheckStatus

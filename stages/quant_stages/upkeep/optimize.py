@@ -11,8 +11,8 @@ from quant_sdk.errors import Conflict
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.optimize import crowds, exchange, rewritten, vacuum, vacuumable
 from quant_sdk.lakehouse.parts import drop_parts
+from quant_stages.tables import SHOWN, make_whole, written
 from quant_stages.upkeep.params import Compaction, OptimizeResult
-from quant_stages.upkeep.tables import SHOWN, make_whole, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from quant_sdk.lakehouse.amend import Amended
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.replay import replay, replaying
 from quant_sdk.lakehouse.rewrite import by_series, difference
+from quant_stages.tables import SHOWN, make_whole
 from quant_stages.upkeep.params import ChangedSeries, ReplayResult
-from quant_stages.upkeep.tables import SHOWN, make_whole
 
 if TYPE_CHECKING:
     from quant_sdk import CheckContext, Commit, Run, Workspace

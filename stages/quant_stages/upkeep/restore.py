@@ -9,8 +9,8 @@ import polars as pl
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.restore import alone, restore, way_back
 from quant_sdk.lakehouse.rewrite import by_series, counts
+from quant_stages.tables import SHOWN, make_whole, table_named
 from quant_stages.upkeep.params import ChangedSeries, RestoreResult
-from quant_stages.upkeep.tables import SHOWN, make_whole, table_named
 
 if TYPE_CHECKING:
     from quant_sdk import CheckContext, Commit, Run

@@ -8,8 +8,8 @@ from quant_sdk.lakehouse.amend import Amended
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.rewrite import by_series, counts
 from quant_sdk.lakehouse.undo import family, of_runs, of_superseded, undo, undoing
+from quant_stages.tables import SHOWN, make_whole
 from quant_stages.upkeep.params import ChangedSeries, KeptSeries, UndoResult
-from quant_stages.upkeep.tables import SHOWN, make_whole
 
 if TYPE_CHECKING:
     from quant_sdk import CheckContext, Commit, Run, Workspace

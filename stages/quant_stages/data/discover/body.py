@@ -52,15 +52,10 @@ def discover(run: Run, params: DiscoverParams) -> DiscoverResult:
 def opened_scanner(run: Run) -> Iterator[ScannerClient]:
     """Open the workspace's sources for a run, and the scanner among them."""
     from quant_sdk.sources.scanner.opening import open_scanner
-    from quant_sdk.sources.venues import open_sources
+    from quant_stages.sources import sources_of
 
     with (
-        open_sources(
-            run.workspace,
-            clock=run.clock,
-            rest=run.rest,
-            throttle=lambda: run.max_requests_per_second,
-        ) as sources,
+        sources_of(run) as sources,
         open_scanner(sources, clock=run.clock, safe_point=run.safe_point) as client,
     ):
         yield client

@@ -9,10 +9,10 @@ from quant_sdk.errors import SourceError
 from quant_sdk.features.technicals import rows_of, scanner_columns
 from quant_sdk.sources.scanner.opening import open_scanner
 from quant_sdk.sources.scanner.query import ScanRequest
-from quant_sdk.sources.venues import open_sources
 from quant_stages.data.features.params import FailedPart
 from quant_stages.data.features.put import put
 from quant_stages.data.metadata.ask import by_market, kinds_of
+from quant_stages.sources import sources_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,12 +51,7 @@ def take_in_technicals(run: Run, store: FeatureStore, scope: Scope) -> Technical
     if not markets:
         return done
     with (
-        open_sources(
-            run.workspace,
-            clock=run.clock,
-            rest=run.rest,
-            throttle=lambda: run.max_requests_per_second,
-        ) as sources,
+        sources_of(run) as sources,
         open_scanner(sources, clock=run.clock) as scanner,
     ):
         done.source = scanner.id

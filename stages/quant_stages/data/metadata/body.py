@@ -9,11 +9,11 @@ import polars as pl
 
 from quant_sdk.errors import QuantError, RunCancelled, SourceError, SourceUnreadable
 from quant_sdk.lakehouse.catalog import SYMBOL_VERSIONS, Catalog
-from quant_sdk.sources.venues import open_sources
 from quant_stages.data.metadata.ask import ask, kinds_of
 from quant_stages.data.metadata.params import FailedVenue, MetadataResult, VersionCounts
 from quant_stages.data.metadata.record import MOST_REFUSED, record_all
 from quant_stages.data.metadata.wanted import wanted
+from quant_stages.sources import sources_of
 
 if TYPE_CHECKING:
     from quant_sdk import Run
@@ -63,12 +63,7 @@ def ingest_metadata(run: Run, params: MetadataParams) -> MetadataResult:
 def _ask_all(run: Run, catalog: Catalog, asked: Wanted) -> _Answers:
     standing = catalog.current(SYMBOL_VERSIONS)
     answers = _Answers()
-    with open_sources(
-        run.workspace,
-        clock=run.clock,
-        rest=run.rest,
-        throttle=lambda: run.max_requests_per_second,
-    ) as sources:
+    with sources_of(run) as sources:
         for venue in run.track(asked.venues, total=len(asked.venues)):
             known = standing.filter(pl.col("exchange") == venue).select("symbol", "asset_type")
             candidates = (each for each in asked.candidates if each.exchange == venue)

@@ -9,8 +9,6 @@ import polars as pl
 from quant_sdk.errors import Corrupted, NoData, PrerequisitesNotMet
 from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.lakehouse.snapshot import (
-    create_snapshot,
-    find_snapshot,
     scan_snapshot,
     verify_snapshot,
 )
@@ -21,6 +19,7 @@ from quant_stages.flows.production.export import Gate, export
 from quant_stages.flows.production.freshness import examine
 from quant_stages.flows.production.subject import REFRESH, choose
 from quant_stages.intake.purity import invented
+from quant_stages.snapshots import standing_snapshot
 
 if TYPE_CHECKING:
     from quant_sdk import Run
@@ -97,14 +96,7 @@ def _snapshot(run: Run) -> str:
     """
     lakehouse = Lakehouse(run.workspace)
     tables = [lakehouse.table(name) for name in TABLES]
-    found = find_snapshot(run.workspace, tables)
-    if found is None:
-        found = run.commit(
-            lambda _: create_snapshot(run.workspace, run.run_id, tables, now=run.clock.now()),
-            batch_id=f"snapshot-{run.run_id}",
-            event="snapshot_created",
-            describe=lambda made: {"status": "success", "snapshot": made["id"]},
-        )
+    found, _ = standing_snapshot(run, tables)
     name = str(found["id"])
     report = verify_snapshot(run.workspace, name)
     run.emit(

@@ -1,4 +1,4 @@
-"""The tables that upkeep works on, once they and the ledger agree."""
+"""The tables that stages work on, once they and the ledger agree."""
 
 from __future__ import annotations
 
