@@ -26,6 +26,12 @@ settings.load_profile("quant")
 PATIENCE = 30.0
 
 
+def pytest_configure() -> None:
+    """Tests call `make`; nothing of the one that runs the tests is to reach it."""
+    for name in ("ARGS", "VENV", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"):
+        os.environ.pop(name, None)
+
+
 class Background:
     """A run in a thread of its own; the end of the test stops it."""
 
