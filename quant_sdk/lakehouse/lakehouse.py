@@ -35,6 +35,7 @@ class Lakehouse:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._tables: dict[str, Table] = {}
 
     def table(self, name: str) -> Table:
         """Return a table by name.
@@ -44,7 +45,9 @@ class Lakehouse:
         """
         if name not in TABLES:
             raise UnknownName(name, TABLES, fix=f"the tables are {', '.join(TABLES)}")
-        return Table(self._workspace.lakehouse, TABLES[name])
+        if name not in self._tables:
+            self._tables[name] = Table(self._workspace.lakehouse, TABLES[name])
+        return self._tables[name]
 
     def tables(self) -> list[dict[str, Any]]:
         """Return ``{name, version, rows, files, bytes}`` of every table that has been written."""
@@ -78,7 +81,8 @@ class Lakehouse:
         step = Timeframe.parse(timeframe)
         first, last = instant(start, "start"), instant(end, "end")
         filters = [pl.col("symbol") == symbol, pl.col("timeframe") == timeframe]
-        series = self.table("bars").scan().filter(*filters)
+        bars = self.table("bars").scan()
+        series = bars.filter(*filters)
         if first is not None:
             # The bucket is a folder: without it every file's footer would be read.
             filters += [pl.col("bucket") >= bucket_at(first, step)]
@@ -86,7 +90,7 @@ class Lakehouse:
         if last is not None:
             filters += [pl.col("bucket") <= bucket_at(last, step)]
             filters += [pl.col("ts") < pl.lit(last, dtype=UTC_MICROS)]
-        frame = self.table("bars").scan().filter(*filters).select(_COLUMNS).sort("ts").collect()
+        frame = bars.filter(*filters).select(_COLUMNS).sort("ts").collect()
         if not frame.height and not series.head(1).collect().height:
             raise self._unknown_series(symbol, timeframe)
         return frame

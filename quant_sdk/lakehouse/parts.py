@@ -22,8 +22,8 @@ from deltalake.transaction import AddAction, RemoveAction
 from quant_registry.clock import SystemClock
 from quant_registry.errors import Conflict, InvalidInput, NoData, OwnershipLost
 from quant_registry.files import make_folder
+from quant_sdk.lakehouse.files import scan_files
 from quant_sdk.lakehouse.fingerprint import VALUE, key_hash, value_hash
-from quant_sdk.lakehouse.table import scan_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

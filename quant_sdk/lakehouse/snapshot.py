@@ -160,8 +160,8 @@ def scan_snapshot(workspace: Workspace, snapshot_id: str, table: str) -> pl.Lazy
         UnknownName: there is no such table.
         Corrupted: a file is gone, or has another size than was recorded.
     """
+    from quant_sdk.lakehouse.files import scan_files
     from quant_sdk.lakehouse.specs import TABLES
-    from quant_sdk.lakehouse.table import scan_files
 
     folder, manifest = _open(workspace, snapshot_id)
     if table not in TABLES:

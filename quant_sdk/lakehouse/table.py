@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
@@ -13,10 +13,11 @@ from deltalake.schema import Field, PrimitiveType, Schema
 
 from quant_registry.errors import Conflict, Corrupted, InvalidInput, OwnershipLost, disk_full
 from quant_sdk.lakehouse.durability import sync_commit
+from quant_sdk.lakehouse.files import LiveFiles, scan_files
 from quant_sdk.lakehouse.specs import UTC_MICROS, TableSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from quant_registry.run import Commit
@@ -56,33 +57,13 @@ def _commit_info(content: bytes) -> dict[str, Any]:
     return {}
 
 
-def scan_files(files: Sequence[Path], spec: TableSpec) -> pl.LazyFrame:
-    """Scan Parquet files of a table; its partition values stand in the folders' names.
-
-    A column that a file is older than is null there.
-    """
-    if not files:
-        return spec.empty.lazy()
-    partitions = {key: spec.columns[key] for key in spec.partition_by}
-    # polars reads every folder of the path, those above the table too.
-    above = {part.partition("=")[0]: pl.String for part in files[0].parts if "=" in part}
-    return pl.scan_parquet(
-        list(files),
-        glob=False,
-        hive_partitioning=bool(partitions),
-        hive_schema=above | partitions if partitions else None,
-        schema={key: kind for key, kind in spec.columns.items() if key not in partitions},
-        missing_columns="insert",
-        extra_columns="ignore",
-    ).select(list(spec.columns))
-
-
 class Table:
     """One Delta table under the lakehouse's folder; it comes into being with its first rows."""
 
     def __init__(self, lakehouse: Path, spec: TableSpec) -> None:
         self.spec = spec
         self.path = lakehouse / spec.name
+        self._live = LiveFiles(self.path)
 
     def exists(self) -> bool:
         """Tell whether anything was ever written to it."""
@@ -99,23 +80,16 @@ class Table:
             InvalidInput: the folder's path has a character that Delta cannot take.
         """
         self._check_path()
-        try:
+        with self._readable():
             return DeltaTable(str(self.path))
-        except TableNotFoundError:
-            raise
-        except DeltaError as error:
-            raise Corrupted(
-                f"the log of the table {self.spec.name} cannot be read: {error}",
-                fix="restore it from a snapshot, or wipe the lakehouse and migrate again",
-            ) from error
 
     def scan(self) -> pl.LazyFrame:
         """Return all rows, lazily, with the table's columns; empty where it does not exist."""
         if not self.exists():
             return self.spec.empty.lazy()
-        if quote(str(self.path)) == str(self.path):
-            return self._in_columns(pl.scan_delta(str(self.path)))
-        return self._scan_files()
+        # `pl.scan_delta` takes a folder such as ``my data`` percent-encoded, and finds nothing.
+        with self._readable():
+            return scan_files(self._live.paths(), self.spec)
 
     def append(self, frame: pl.DataFrame, commit: Commit, metadata: dict[str, Any]) -> int:
         """Add rows in one commit; return the version it made."""
@@ -222,20 +196,6 @@ class Table:
             fix="let the other writers finish, then run the stage again",
         )
 
-    def _in_columns(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """Return the table's columns; those that an older table lacks are null."""
-        lacking = self.spec.later - set(rows.collect_schema()) if self.spec.later else ()
-        absent = (pl.lit(None, self.spec.columns[name]).alias(name) for name in lacking)
-        return rows.with_columns(*absent).select(list(self.spec.columns))
-
-    def _scan_files(self) -> pl.LazyFrame:
-        """Scan the live files by their own names.
-
-        `pl.scan_delta` takes a folder such as ``my data`` percent-encoded, and finds nothing.
-        """
-        names = self.delta().get_add_actions(flatten=True).column("path").to_pylist()
-        return scan_files([self.path / unquote(name) for name in names], self.spec)
-
     def _put(
         self,
         delta: DeltaTable,
@@ -291,6 +251,18 @@ class Table:
         delta.alter.add_columns([self._field(name) for name in sorted(lacking)])
         sync_commit(self.path, self.version())
         return self.delta()
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except TableNotFoundError:
+            raise
+        except DeltaError as error:
+            raise Corrupted(
+                f"the log of the table {self.spec.name} cannot be read: {error}",
+                fix="restore it from a snapshot, or wipe the lakehouse and migrate again",
+            ) from error
 
     def _check_path(self) -> None:
         """Refuse what makes the libraries fail: they make URLs of paths, and undo it."""
