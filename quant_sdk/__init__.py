@@ -6,8 +6,9 @@ model; names resolve on first use.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from quant_registry.lazy import lazily
 
 if TYPE_CHECKING:
     from quant_registry.audit_reader import tail, verify_chain
@@ -31,36 +32,6 @@ if TYPE_CHECKING:
     from quant_registry.validate import Validation
     from quant_registry.workspace import Workspace
     from quant_sdk.sdk import QuantSDK
-
-_HOMES = {
-    "Check": "quant_registry.checks",
-    "CheckContext": "quant_registry.checks",
-    "CheckResult": "quant_registry.checks",
-    "CheckStatus": "quant_registry.checks",
-    "Commit": "quant_registry.run",
-    "Effects": "quant_registry.spec",
-    "Owner": "quant_registry.owner",
-    "Plan": "quant_registry.checks",
-    "QuantError": "quant_registry.errors",
-    "QuantSDK": "quant_sdk.sdk",
-    "Run": "quant_registry.run",
-    "RunRecord": "quant_registry.record",
-    "StageRegistry": "quant_registry.registry",
-    "StageSpec": "quant_registry.spec",
-    "Validation": "quant_registry.validate",
-    "Workspace": "quant_registry.workspace",
-    "free_bytes": "quant_registry.checks",
-    "liveness": "quant_registry.owner",
-    "next_actions": "quant_registry.status",
-    "params_schema": "quant_registry.params",
-    "read_schema": "quant_registry.schemas",
-    "read_status": "quant_registry.status",
-    "records": "quant_registry.record",
-    "run_ids": "quant_registry.record",
-    "schema_names": "quant_registry.schemas",
-    "tail": "quant_registry.audit_reader",
-    "verify_chain": "quant_registry.audit_reader",
-}
 
 __all__ = [
     "Check",
@@ -92,16 +63,37 @@ __all__ = [
     "verify_chain",
 ]
 
+_look_up, __dir__ = lazily(
+    __name__,
+    {
+        "quant_registry.audit_reader": ("tail", "verify_chain"),
+        "quant_registry.checks": (
+            "Check",
+            "CheckContext",
+            "CheckResult",
+            "CheckStatus",
+            "Plan",
+            "free_bytes",
+        ),
+        "quant_registry.errors": ("QuantError",),
+        "quant_registry.owner": ("Owner", "liveness"),
+        "quant_registry.params": ("params_schema",),
+        "quant_registry.record": ("RunRecord", "records", "run_ids"),
+        "quant_registry.registry": ("StageRegistry",),
+        "quant_registry.run": ("Commit", "Run"),
+        "quant_registry.schemas": ("read_schema", "schema_names"),
+        "quant_registry.spec": ("Effects", "StageSpec"),
+        "quant_registry.status": ("next_actions", "read_status"),
+        "quant_registry.validate": ("Validation",),
+        "quant_registry.workspace": ("Workspace",),
+        "quant_sdk.sdk": ("QuantSDK",),
+    },
+)
+
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
         return version("quant-stage-sdk")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+    return _look_up(name)

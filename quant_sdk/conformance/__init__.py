@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from quant_registry.lazy import lazily
 
 if TYPE_CHECKING:
     from quant_sdk.conformance.bars import CheckedBars, check_bars
@@ -46,27 +47,18 @@ __all__ = [
     "run_folder",
 ]
 
-_HOMES = {
-    "bars": ("CheckedBars", "check_bars"),
-    "folder": ("Piece", "pieces", "run_files", "run_folder"),
-    "many": ("check_many",),
-    "merging": ("merge",),
-    "pipeline": ("STAGES", "ConformancePipeline", "ConformanceResult"),
-    "presets": ("PRESETS", "Preset"),
-    "report": ("ConformanceReport", "RuleCount", "SchemaFinding", "SeriesRollup"),
-    "rule": ("Asked", "Rule"),
-    "rule_registry": ("RuleRegistry",),
-    "rules": ("RULES",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        ".bars": ("CheckedBars", "check_bars"),
+        ".folder": ("Piece", "pieces", "run_files", "run_folder"),
+        ".many": ("check_many",),
+        ".merging": ("merge",),
+        ".pipeline": ("STAGES", "ConformancePipeline", "ConformanceResult"),
+        ".presets": ("PRESETS", "Preset"),
+        ".report": ("ConformanceReport", "RuleCount", "SchemaFinding", "SeriesRollup"),
+        ".rule": ("Asked", "Rule"),
+        ".rule_registry": ("RuleRegistry",),
+        ".rules": ("RULES",),
+    },
+)

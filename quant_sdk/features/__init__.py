@@ -6,8 +6,9 @@ TA-Lib.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from quant_registry.lazy import lazily
 
 if TYPE_CHECKING:
     from quant_sdk.features.history import BATCH_ROWS, History, Pending, Series, features_of
@@ -30,22 +31,13 @@ __all__ = [
     "scanner_columns",
 ]
 
-_HOMES = {
-    "history": ("BATCH_ROWS", "History", "Pending", "Series", "features_of"),
-    "indicators": ("require_talib",),
-    "reading": ("read",),
-    "store": ("FeatureStore", "Stored"),
-    "technicals": ("rows_of", "scanner_columns"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        ".history": ("BATCH_ROWS", "History", "Pending", "Series", "features_of"),
+        ".indicators": ("require_talib",),
+        ".reading": ("read",),
+        ".store": ("FeatureStore", "Stored"),
+        ".technicals": ("rows_of", "scanner_columns"),
+    },
+)

@@ -1,4 +1,4 @@
-"""The lakehouse: series, their grid, calendar, coverage and fingerprints.
+"""The lakehouse: series, their grid, calendar and coverage.
 
 Names resolve on first use (PEP 562), so that importing this package loads neither polars nor
 deltalake.
@@ -6,13 +6,13 @@ deltalake.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from quant_registry.lazy import lazily
 
 if TYPE_CHECKING:
     from quant_sdk.lakehouse.calendars import ALWAYS, FX, Calendar, calendar_for
-    from quant_sdk.lakehouse.coverage import Gap, SeriesCoverage, coverage
-    from quant_sdk.lakehouse.fingerprint import combine, fingerprint
+    from quant_sdk.lakehouse.coverage import Gap, SeriesCoverage
     from quant_sdk.lakehouse.symbols import check_symbol, join_symbol, split_symbol
     from quant_sdk.lakehouse.timeframe import Timeframe
 
@@ -25,29 +25,16 @@ __all__ = [
     "Timeframe",
     "calendar_for",
     "check_symbol",
-    "combine",
-    "coverage",
-    "fingerprint",
     "join_symbol",
     "split_symbol",
 ]
 
-_HOMES = {
-    "calendars": ("ALWAYS", "FX", "Calendar", "calendar_for"),
-    "coverage": ("Gap", "SeriesCoverage", "coverage"),
-    "fingerprint": ("combine", "fingerprint"),
-    "symbols": ("check_symbol", "join_symbol", "split_symbol"),
-    "timeframe": ("Timeframe",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        ".calendars": ("ALWAYS", "FX", "Calendar", "calendar_for"),
+        ".coverage": ("Gap", "SeriesCoverage"),
+        ".symbols": ("check_symbol", "join_symbol", "split_symbol"),
+        ".timeframe": ("Timeframe",),
+    },
+)

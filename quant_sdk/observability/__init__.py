@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from quant_registry.lazy import lazily
 
 if TYPE_CHECKING:
     from quant_sdk.observability.html import render_html
@@ -11,18 +12,6 @@ if TYPE_CHECKING:
     from quant_sdk.observability.saved import Entry, SavedReport
     from quant_sdk.observability.store import ReportStore, open_report
     from quant_sdk.observability.uri import ReportUri
-
-_HOME_OF = {
-    "Change": "regression",
-    "Entry": "saved",
-    "Regression": "regression",
-    "ReportStore": "store",
-    "ReportUri": "uri",
-    "SavedReport": "saved",
-    "compare": "regression",
-    "open_report": "store",
-    "render_html": "html",
-}
 
 __all__ = [
     "Change",
@@ -36,13 +25,13 @@ __all__ = [
     "render_html",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        ".html": ("render_html",),
+        ".regression": ("Change", "Regression", "compare"),
+        ".saved": ("Entry", "SavedReport"),
+        ".store": ("ReportStore", "open_report"),
+        ".uri": ("ReportUri",),
+    },
+)

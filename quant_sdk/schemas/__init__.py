@@ -5,8 +5,9 @@ Names resolve on first use (PEP 562), so that importing this package loads nothi
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from quant_registry.lazy import lazily
 
 if TYPE_CHECKING:
     from quant_sdk.schemas.checks import Diagnosis
@@ -27,22 +28,13 @@ __all__ = [
     "bundle_fingerprint",
 ]
 
-_HOMES = {
-    "checks": ("Diagnosis",),
-    "client": ("FileSchemaRegistry", "Mode", "SchemaRegistryClient"),
-    "finding": ("Finding",),
-    "memory": ("MemorySchemaRegistry",),
-    "schema": ("CanonicalSchema", "Column", "bundle_fingerprint"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        ".checks": ("Diagnosis",),
+        ".client": ("FileSchemaRegistry", "Mode", "SchemaRegistryClient"),
+        ".finding": ("Finding",),
+        ".memory": ("MemorySchemaRegistry",),
+        ".schema": ("CanonicalSchema", "Column", "bundle_fingerprint"),
+    },
+)

@@ -12,8 +12,9 @@ Importing this package loads neither pytest nor a data library; names resolve on
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from quant_registry.lazy import lazily
 
 if TYPE_CHECKING:
     from quant_sdk.testing.clock import FakeClock
@@ -23,21 +24,6 @@ if TYPE_CHECKING:
     from quant_sdk.testing.planting import Planted
     from quant_sdk.testing.runner import StageRunner, stage_runner, workspace_stages
     from quant_sdk.testing.seamless_faults import SeamlessFaults
-
-_HOMES = {
-    "POINTS": "faults",
-    "BackgroundRun": "live",
-    "FakeClock": "clock",
-    "FaultPoints": "faults",
-    "FaultySource": "faulty_source",
-    "Gate": "faults",
-    "Planted": "planting",
-    "SeamlessFaults": "seamless_faults",
-    "StageRunner": "runner",
-    "fault_points": "faults",
-    "stage_runner": "runner",
-    "workspace_stages": "runner",
-}
 
 __all__ = [
     "POINTS",
@@ -54,12 +40,15 @@ __all__ = [
     "workspace_stages",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        ".clock": ("FakeClock",),
+        ".faults": ("POINTS", "FaultPoints", "Gate", "fault_points"),
+        ".faulty_source": ("FaultySource",),
+        ".live": ("BackgroundRun",),
+        ".planting": ("Planted",),
+        ".runner": ("StageRunner", "stage_runner", "workspace_stages"),
+        ".seamless_faults": ("SeamlessFaults",),
+    },
+)

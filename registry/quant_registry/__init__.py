@@ -1,12 +1,13 @@
 """What a stage is, how it is found, and everything around a run.
 
-Importing this package loads nothing else; names resolve on first use.
+Importing this package loads nothing heavy; names resolve on first use.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import lazily
 
 if TYPE_CHECKING:
     from .audit import AuditLog
@@ -25,35 +26,6 @@ if TYPE_CHECKING:
     from .status import read_status
     from .validate import Validation, validate_stage
     from .workspace import Workspace
-
-_HOMES = {
-    "AuditLog": "audit",
-    "ChainReport": "audit_reader",
-    "Check": "checks",
-    "CheckContext": "checks",
-    "CheckResult": "checks",
-    "Clock": "clock",
-    "Commit": "run",
-    "Directive": "control",
-    "Effects": "spec",
-    "LockView": "lock",
-    "Plan": "checks",
-    "QuantError": "errors",
-    "Run": "run",
-    "RunRecord": "record",
-    "RunRequest": "request",
-    "StageRegistry": "registry",
-    "StageSpec": "spec",
-    "SystemClock": "clock",
-    "Validation": "validate",
-    "Workspace": "workspace",
-    "read_status": "status",
-    "run_stage": "runner",
-    "tail": "audit_reader",
-    "validate_stage": "validate",
-    "verify_chain": "audit_reader",
-    "view_lock": "lock",
-}
 
 __all__ = [
     "AuditLog",
@@ -84,12 +56,24 @@ __all__ = [
     "view_lock",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        ".audit": ("AuditLog",),
+        ".audit_reader": ("ChainReport", "tail", "verify_chain"),
+        ".checks": ("Check", "CheckContext", "CheckResult", "Plan"),
+        ".clock": ("Clock", "SystemClock"),
+        ".control": ("Directive",),
+        ".errors": ("QuantError",),
+        ".lock": ("LockView", "view_lock"),
+        ".record": ("RunRecord",),
+        ".registry": ("StageRegistry",),
+        ".request": ("RunRequest",),
+        ".run": ("Commit", "Run"),
+        ".runner": ("run_stage",),
+        ".spec": ("Effects", "StageSpec"),
+        ".status": ("read_status",),
+        ".validate": ("Validation", "validate_stage"),
+        ".workspace": ("Workspace",),
+    },
+)

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-import quant_registry
 
 _ROOT = Path(__file__).parents[2]
 _ROOMS = {
@@ -16,6 +16,12 @@ _ROOMS = {
     "quant_stages": (_ROOT / "stages" / "quant_stages", {"quant_sdk"}),
     "quant_cli": (_ROOT / "cli" / "quant_cli", {"quant_sdk"}),
 }
+_LAZY = sorted(
+    ".".join(file.parent.relative_to(folder.parent).parts)
+    for folder, _ in _ROOMS.values()
+    for file in folder.rglob("__init__.py")
+    if " = lazily(" in file.read_text(encoding="utf-8")
+)
 _HEAVY = {"polars", "pyarrow", "deltalake", "httpx", "ccxt", "pydantic", "pandas", "numpy"}
 
 
@@ -72,7 +78,17 @@ def test_the_core_is_light(code, child_env):  # req: light-core
     assert not _loaded(code, child_env) & _HEAVY
 
 
-def test_all_of_the_registry_is_what_is_exposed():
-    assert sorted(quant_registry.__all__) == list(quant_registry.__all__)
-    assert set(quant_registry.__all__) == set(quant_registry._HOMES)
-    assert all(getattr(quant_registry, name) is not None for name in quant_registry.__all__)
+@pytest.mark.parametrize("package", _LAZY)
+def test_a_package_holds_what_it_names(package):
+    held = importlib.import_module(package)
+    assert set(held.__all__) <= set(dir(held))
+    assert all(getattr(held, name) is not None for name in held.__all__)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = held.nothing
+
+
+@pytest.mark.parametrize("package", _LAZY)
+def test_a_name_is_never_a_modules_too(package):
+    """Else it is the module for whoever asks after that module was imported."""
+    held = importlib.import_module(package)
+    assert not {each.name for each in pkgutil.iter_modules(held.__path__)} & set(held.__all__)

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from _stages import stage_of
 
-import quant_sdk
 from quant_registry.control_file import ControlFile
 from quant_registry.errors import InvalidInput, UnknownRun, UnknownStage
 from quant_registry.registry import StageRegistry
@@ -157,11 +156,3 @@ def test_an_actor_whose_name_is_no_label_can_run(workspace, registry, monkeypatc
     monkeypatch.setattr(sdk_module.getpass, "getuser", lambda: "DOMAIN\\jörg b")
     sdk = QuantSDK(workspace.root, registry=registry)
     assert sdk.run_stage("test.noop").actor == "DOMAIN-j-rg-b"
-
-
-def test_all_is_what_is_exposed():
-    assert sorted(quant_sdk.__all__) == list(quant_sdk.__all__)
-    assert set(quant_sdk.__all__) == set(quant_sdk._HOMES) == set(dir(quant_sdk))
-    assert all(getattr(quant_sdk, name) is not None for name in quant_sdk.__all__)
-    with pytest.raises(AttributeError, match="nothing"):
-        _ = quant_sdk.nothing

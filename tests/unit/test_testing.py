@@ -6,7 +6,6 @@ import sys
 import pytest
 from _stages import STAGES, stage_of
 
-import quant_sdk.testing
 from quant_registry.audit_reader import verify_chain
 from quant_registry.errors import (
     BrokenPlugin,
@@ -70,9 +69,7 @@ def written(runner):
     return sorted(path.name for path in runner.root.glob("*.txt"))
 
 
-def test_everything_named_is_there_and_nothing_heavy_is_loaded():
-    assert set(quant_sdk.testing.__all__) == set(quant_sdk.testing._HOMES)
-    assert all(getattr(quant_sdk.testing, name) for name in quant_sdk.testing.__all__)
+def test_nothing_heavy_is_loaded():
     code = "import quant_sdk.testing.plugin, sys; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}

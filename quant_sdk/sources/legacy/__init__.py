@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from quant_registry.lazy import lazily
 
 if TYPE_CHECKING:
     from quant_sdk.sources.legacy.layouts import LAYOUTS, source_for
@@ -25,15 +26,10 @@ __all__ = [
     "source_for",
 ]
 
-_HOME_OF = dict.fromkeys(__all__, "protocol") | {"LAYOUTS": "layouts", "source_for": "layouts"}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        ".layouts": ("LAYOUTS", "source_for"),
+        ".protocol": ("LegacyEntry", "LegacySource", "Probe", "SourceFile", "Unrecognised"),
+    },
+)
