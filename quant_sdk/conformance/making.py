@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,7 @@ from quant_sdk.conformance.rule_registry import RuleRegistry
 from quant_sdk.conformance.rules import VALUES
 from quant_sdk.conformance.work import Setting, Window
 from quant_sdk.lakehouse.calendars import calendar_name, named_calendar
+from quant_sdk.lakehouse.instants import instant
 from quant_sdk.lakehouse.symbols import split_symbol
 from quant_sdk.lakehouse.timeframe import to_micros
 from quant_sdk.schemas.client import FileSchemaRegistry
@@ -25,6 +25,7 @@ from quant_sdk.schemas.schema import CanonicalSchema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from quant_sdk.conformance.presets import Preset
     from quant_sdk.lakehouse.calendars import Calendar
@@ -185,22 +186,8 @@ def _schema(kind: str, schema: CanonicalSchema | str | None) -> CanonicalSchema:
 
 
 def _micros(value: datetime | str | None, name: str) -> int | None:
-    """Return a time in microseconds since the epoch; a text without offset is read as UTC."""
-    if value is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise InvalidInput(
-            f"{name} is {value!r}", fix="write a time as 2024-01-31 or 2024-01-31T10:00:00Z"
-        ) from error
-    if moment.tzinfo is None:
-        if not isinstance(value, str):
-            raise InvalidInput(
-                f"{name} is naive", fix="give it a zone: datetime(..., tzinfo=timezone.utc)"
-            )
-        moment = moment.replace(tzinfo=UTC)
-    return to_micros(moment)
+    moment = instant(value, name)
+    return None if moment is None else to_micros(moment)
 
 
 def _intervals(known: pl.DataFrame | pl.LazyFrame | None) -> pl.DataFrame | None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from quant_registry.errors import InvalidInput, NoData, UnknownName
+from quant_registry.errors import NoData, UnknownName
 from quant_sdk.lakehouse.buckets import bucket_at
 from quant_sdk.lakehouse.calendars import Calendar, calendar_name, named_calendar
 from quant_sdk.lakehouse.causes import NOTED, explained, known_causes
 from quant_sdk.lakehouse.clean_slate import wipe
 from quant_sdk.lakehouse.coverage import SeriesCoverage, coverage
 from quant_sdk.lakehouse.fingerprint import combine, fingerprint
+from quant_sdk.lakehouse.instants import instant
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.specs import TABLES, UTC_MICROS
 from quant_sdk.lakehouse.symbols import check_symbol, split_symbol
@@ -23,6 +23,7 @@ from quant_sdk.lakehouse.timeframe import Timeframe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from quant_registry.workspace import Workspace
 
@@ -252,31 +253,3 @@ class Lakehouse:
         near = UnknownName(f"{symbol} {timeframe}", sorted(known)).near
         hint = f"did you mean {', '.join(near)}?" if near else "see: quant lakehouse coverage"
         return NoData(f"the lakehouse has no bars of {symbol} {timeframe}", fix=hint, near=near)
-
-
-def instant(value: datetime | str | None, name: str) -> datetime | None:
-    """Return an aware datetime or ISO text in UTC; a text without offset is read as UTC.
-
-    Raises:
-        InvalidInput: it is naive, or no time; `name` says which.
-    """
-    if value is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if not isinstance(moment, datetime):
-            moment = datetime.combine(date.fromisoformat(str(value)), datetime.min.time())
-    except ValueError as error:
-        raise InvalidInput(
-            f"{name} is {value!r}", fix="write a time as 2024-01-31 or 2024-01-31T10:00:00Z"
-        ) from error
-    if moment.tzinfo is None:
-        if not isinstance(value, str):
-            raise InvalidInput(
-                f"{name} is naive", fix="give it a zone: datetime(..., tzinfo=timezone.utc)"
-            )
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        raise InvalidInput(f"{name} is {value!r}", fix="write a time of this era") from error

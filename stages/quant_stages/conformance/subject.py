@@ -14,7 +14,8 @@ import polars as pl
 
 from quant_sdk.conformance.folder import SUFFIXES, Piece, files_in, pieces
 from quant_sdk.errors import InvalidInput, NoData
-from quant_sdk.lakehouse.lakehouse import Lakehouse, instant
+from quant_sdk.lakehouse.instants import instant
+from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.lakehouse.snapshot import scan_snapshot
 from quant_sdk.observability.uri import MAX_NODE, check_node
 

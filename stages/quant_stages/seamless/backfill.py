@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from quant_sdk.errors import InvalidInput
-from quant_sdk.lakehouse.lakehouse import instant
+from quant_sdk.lakehouse.instants import instant
 from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
 from quant_sdk.seamless import InMemoryBackfillCoordinator, Wanted
 from quant_stages.intake.conclude import conclude
