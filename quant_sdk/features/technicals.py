@@ -14,24 +14,11 @@ from quant_sdk.features.times import micros_of
 from quant_sdk.lakehouse.buckets import bucket_of
 from quant_sdk.lakehouse.specs import FEATURES, UTC_MICROS
 from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.sources.scanner.timeframes import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-
-SUFFIXES: Final = {
-    "1m": "|1",
-    "5m": "|5",
-    "15m": "|15",
-    "30m": "|30",
-    "1h": "|60",
-    "2h": "|120",
-    "4h": "|240",
-    "1d": "",
-    "1w": "|1W",
-    "1M": "|1M",
-}
-"""What the scanner calls a timeframe."""
 
 OF_A_TIMEFRAME: Final = {
     "recommend_all": "Recommend.All",

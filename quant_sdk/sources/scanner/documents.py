@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from quant_registry.errors import InvalidInput, OutsideWorkspace
+from quant_sdk.sources.scanner.reading import read_small
 
 MAX_BYTES: Final = 256 * 1024
 SUFFIXES: Final = ("", ".yaml", ".yml")
@@ -177,20 +178,12 @@ def _endless(chain: list[str], *, again: bool) -> InvalidInput:
 
 
 def _read(file: Path, chain: list[str]) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidInput(
-            f"the scanner {arrow(chain)} cannot be read: {error.strerror or error}",
-            fix="make it readable",
-        ) from error
-    if len(content) > MAX_BYTES:
-        raise InvalidInput(
-            f"the scanner {arrow(chain)} is larger than {MAX_BYTES} bytes",
-            fix=f"put long lists of symbols into files and name them in `{SYMBOL_FILES}`",
-        )
-    return content
+    return read_small(
+        file,
+        MAX_BYTES,
+        shown=f"the scanner {arrow(chain)}",
+        smaller=f"put long lists of symbols into files and name them in `{SYMBOL_FILES}`",
+    )
 
 
 def _parse(content: bytes, chain: list[str]) -> dict[str, Any]:

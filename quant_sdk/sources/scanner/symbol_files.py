@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from quant_registry.errors import InvalidInput
 from quant_sdk.sources.scanner.documents import SYMBOL_FILES, Finding, inside
+from quant_sdk.sources.scanner.reading import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,17 +57,7 @@ def _read(file: Path, shown: str, document: Document) -> bytes:
             f"there is no symbol file {shown}, which {document.chain[0]} includes",
             fix=f"write the path relative to the file that names it in `{SYMBOL_FILES}`",
         )
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidInput(
-            f"the symbol file {shown} cannot be read: {error.strerror or error}",
-            fix="make it readable",
-        ) from error
-    if len(content) > MAX_BYTES:
-        raise InvalidInput(f"the symbol file {shown} is larger than {MAX_BYTES} bytes", fix="split")
-    return content
+    return read_small(file, MAX_BYTES, shown=f"the symbol file {shown}", smaller="split it")
 
 
 def _entries(content: bytes, shown: str) -> Iterator[tuple[int, str]]:

@@ -20,26 +20,13 @@ from typing import TYPE_CHECKING, Final
 
 from quant_sdk.sources.scanner.fields import Fields, is_number
 from quant_sdk.sources.scanner.filters import Filter
+from quant_sdk.sources.scanner.timeframes import SUFFIXES
 
 if TYPE_CHECKING:
     from quant_sdk.sources.scanner.documents import Finding
 
 RATING: Final = "Recommend.All"
 LEAST_RATING: Final = 0.1
-SUFFIXES: Final = {
-    "1m": "|1",
-    "5m": "|5",
-    "15m": "|15",
-    "30m": "|30",
-    "1h": "|60",
-    "2h": "|120",
-    "4h": "|240",
-    "1d": "",
-    "1w": "|1W",
-    "1M": "|1M",
-}
-"""Suffix of a technical column at a timeframe: ``RSI|60`` is the RSI of hourly bars."""
-
 _WORDS: Final = {"daily": "1d", "weekly": "1w", "monthly": "1M"}
 _KEYS: Final = (
     "timeframe",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quant_sdk.errors import InvalidInput, NoData
-from quant_sdk.features.technicals import SUFFIXES
 from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.sources.scanner.timeframes import SUFFIXES
 from quant_stages.data.metadata.wanted import named_candidates
 
 if TYPE_CHECKING:
