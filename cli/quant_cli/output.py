@@ -13,6 +13,8 @@ from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import click
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -47,6 +49,23 @@ class Output:
     def can_ask(self) -> bool:
         """Whether a question would reach a person."""
         return self.live and sys.stdin is not None and sys.stdin.isatty()
+
+    def confirm(self, question: str, *, otherwise: str) -> None:
+        """Go on where a person says yes.
+
+        Args:
+            question: for the person.
+            otherwise: what would happen, for the error where nobody can be asked.
+
+        Raises:
+            Abort: the answer is no.
+            InvalidInput: nobody can be asked.
+        """
+        if not self.can_ask:
+            from quant_sdk.errors import InvalidInput
+
+            raise InvalidInput(f"{otherwise}, and nobody can be asked", fix="add --yes")
+        click.confirm(question, abort=True, err=True)
 
     def emit(self, document: Any, render: Callable[[Any], Iterable[str]]) -> None:
         """Give the answer; a reader that has gone away does not change the outcome."""

@@ -196,14 +196,8 @@ def undo(session: Session, *, run_id: str | None, source: str | None, dry_run: b
 def wipe(session: Session, *, yes: bool) -> None:
     """Remove the tables; locks, epochs, audit, runs and snapshots stay."""
     if not yes:
-        _confirm(session)
+        session.output.confirm(
+            f"Remove every table under {session.sdk.workspace.lakehouse}?",
+            otherwise="wiping removes every table",
+        )
     session.output.emit(session.sdk.lakehouse.wipe(), facts)
-
-
-def _confirm(session: Session) -> None:
-    if not session.output.can_ask:
-        from quant_sdk.errors import InvalidInput
-
-        raise InvalidInput("wiping removes every table, and nobody can be asked", fix="add --yes")
-    folder = session.sdk.workspace.lakehouse
-    click.confirm(f"Remove every table under {folder}?", abort=True, err=True)

@@ -122,13 +122,7 @@ def remove_snapshot(session: Session, snapshot_id: str, *, yes: bool) -> None:
     from quant_sdk.lakehouse import snapshot as snapshots
 
     if not yes:
-        _confirm(session, snapshot_id)
+        session.output.confirm(
+            f"Remove the snapshot {snapshot_id}?", otherwise="a snapshot would be gone"
+        )
     session.output.emit(snapshots.remove_snapshot(session.sdk.workspace, snapshot_id), facts)
-
-
-def _confirm(session: Session, snapshot_id: str) -> None:
-    if not session.output.can_ask:
-        from quant_sdk.errors import InvalidInput
-
-        raise InvalidInput("a snapshot would be gone, and nobody can be asked", fix="add --yes")
-    click.confirm(f"Remove the snapshot {snapshot_id}?", abort=True, err=True)
