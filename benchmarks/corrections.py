@@ -95,18 +95,14 @@ def correct(workspace: Workspace, standing: pl.DataFrame, factor: float) -> None
     """Check and publish other values for bars that stand."""
     raw = _changed(standing, factor).with_columns(symbol=pl.lit(SYMBOL)).with_row_index("row")
     checked = check_many(raw, Timeframe.parse("1m"))
-    incoming = Incoming(
+    incoming = Incoming.of(
+        checked,
         source=SOURCE,
         sha256=str(factor),
         spec_digest="bars/1",
         stamp=(),
         symbol=MANY,
         timeframe="1m",
-        rows=checked.rows_in,
-        bars=checked.bars,
-        quarantined=checked.quarantined,
-        identical_duplicates=checked.identical_duplicates,
-        notes=checked.notes,
     )
     commit = Commit(
         batch_id=str(factor), run_id="bench", stage_id="data.ingest", epoch=0, lock_id=None

@@ -164,18 +164,14 @@ def publish(root: Path, frame: pl.DataFrame) -> None:
     """Check rows and publish them, as the intake does."""
     workspace = Workspace(root)
     checked = check_many(frame, Timeframe.parse("1d"))
-    incoming = Incoming(
+    incoming = Incoming.of(
+        checked,
         source="ccxt:binance",
         sha256=str(frame["ts"].max()),
         spec_digest="bars/1",
         stamp=(),
         symbol=MANY,
         timeframe="1d",
-        rows=checked.rows_in,
-        bars=checked.bars,
-        quarantined=checked.quarantined,
-        identical_duplicates=checked.identical_duplicates,
-        notes=checked.notes,
     )
     publisher = Publisher(workspace.lakehouse, workspace.locks, {})
     publisher.publish([incoming], _commit(str(frame["ts"].max())), datetime.now(UTC))

@@ -113,18 +113,14 @@ def file(
 ) -> Incoming:
     """Return a checked file of one series."""
     checked = check_bars(raw(closes), Timeframe.parse("1h"))
-    return Incoming(
+    return Incoming.of(
+        checked,
         source=source,
         sha256=(sha or source).ljust(64, "0"),
         spec_digest=spec * 64,
         stamp=(1, 2, 3, 4),
         symbol=symbol,
         timeframe="1h",
-        rows=checked.rows_in,
-        bars=checked.bars,
-        quarantined=checked.quarantined,
-        identical_duplicates=checked.identical_duplicates,
-        notes=checked.notes,
     )
 
 
@@ -136,16 +132,12 @@ def answer(source: str, series: dict[str, dict[int, float]], sha: str = "") -> I
     ]
     frame = pl.concat(frames).with_row_index("row_").drop("row").rename({"row_": "row"})
     checked = check_many(frame, Timeframe.parse("1h"))
-    return Incoming(
+    return Incoming.of(
+        checked,
         source=source,
         sha256=(sha or source).ljust(64, "0"),
         spec_digest="0" * 64,
         stamp=(),
         symbol=MANY,
         timeframe="1h",
-        rows=checked.rows_in,
-        bars=checked.bars,
-        quarantined=checked.quarantined,
-        identical_duplicates=checked.identical_duplicates,
-        notes=checked.notes,
     )

@@ -6,7 +6,7 @@ A source is a file of one series, or an answer that holds many series of one tim
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from quant_registry.run import Commit
+    from quant_sdk.conformance.bars import CheckedBars
     from quant_sdk.lakehouse.overlap import Overlap
 
 
@@ -51,6 +52,18 @@ class Incoming:
     identical_duplicates: int
     notes: Mapping[str, int]
     calendar: str | None = None
+
+    @classmethod
+    def of(cls, checked: CheckedBars, **named: Any) -> Incoming:
+        """Return the rows that a check divided, with everything else by name."""
+        return cls(
+            rows=checked.rows_in,
+            bars=checked.bars,
+            quarantined=checked.quarantined,
+            identical_duplicates=checked.identical_duplicates,
+            notes=checked.notes,
+            **named,
+        )
 
     @property
     def symbol_column(self) -> pl.Expr:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from quant_sdk.errors import UnknownName
-from quant_sdk.lakehouse.agreement import reconcile
+from quant_sdk.errors import ParityFailed, UnknownName
+from quant_sdk.lakehouse.agreement import agreed_parity, reconcile
+from quant_sdk.lakehouse.parity import describe
 from quant_sdk.lakehouse.publish import Publisher
 from quant_sdk.lakehouse.specs import TABLES
 from quant_sdk.lakehouse.table import Table
 
 if TYPE_CHECKING:
     from quant_sdk import Run, Workspace
+    from quant_sdk.lakehouse.ledger import Entry
 
 SHOWN: Final = 50
 """How many series or partitions a result names."""
@@ -39,5 +41,23 @@ def make_whole(run: Run) -> None:
     workspace = run.workspace
     if torn := Publisher(workspace.lakehouse, workspace.locks, {}).mend():
         run.emit("table_mended", status="success", set_aside=torn)
-    if found := reconcile(workspace.lakehouse, workspace.locks):
-        run.emit("ledger_recovered", status="success", entries=len(found))
+    _recovered(run, reconcile(workspace.lakehouse, workspace.locks))
+
+
+def parity_report(run: Run) -> tuple[dict[str, Any], str]:
+    """Compare ledger and tables, once they are whole; return the report and where it stands."""
+    report, found = agreed_parity(run.workspace.lakehouse, run.workspace.locks)
+    _recovered(run, found)
+    return report, run.write_report("parity", report)
+
+
+def parity_failed(report: dict[str, Any], path: str) -> ParityFailed:
+    """Return the error of a report in which a row is unaccounted for."""
+    return ParityFailed(
+        f"{describe(report)} do not agree with the lakehouse", fix=f"see {path}", report=path
+    )
+
+
+def _recovered(run: Run, entries: list[Entry]) -> None:
+    if entries:
+        run.emit("ledger_recovered", status="success", entries=len(entries))

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import itertools
 import math
-import struct
 
 import polars as pl
 import pytest
+from _bars import bits, of_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,32 +24,9 @@ def raw(rows):
     return pl.DataFrame(rows, schema=SCHEMA, orient="row").with_row_index("row")
 
 
-def bits(row):
-    return tuple(None if each is None else struct.pack("<d", each) for each in row[1:])
-
-
-def row_rule(row, timeframe):  # noqa: PLR0911  a rule a line
-    ts, o, h, lo, c, v = row
-    if ts is None:
-        return "timestamp_missing"
-    if not timeframe.on_grid(ts):
-        return "off_grid"
-    if any(x is None or not math.isfinite(x) for x in (o, h, lo, c)):
-        return "non_finite"
-    if v is not None and not math.isfinite(v):
-        return "non_finite"
-    if min(o, h, lo, c) <= 0:
-        return "non_positive_price"
-    if v is not None and v < 0:
-        return "negative_volume"
-    if not (lo <= min(o, c) and h >= max(o, c) and lo <= h):
-        return "ohlc_order"
-    return None
-
-
 def reference(rows, timeframe):
     """Slow and obvious: rule by row number, kept row numbers in time order, duplicates."""
-    rules = {i: rule for i, row in enumerate(rows) if (rule := row_rule(row, timeframe))}
+    rules = {i: rule for i, row in enumerate(rows) if (rule := of_row(row[0], row[1:], timeframe))}
     by_ts = {}
     for i, row in enumerate(rows):
         if i not in rules:
@@ -57,7 +34,7 @@ def reference(rows, timeframe):
     kept, duplicates = [], 0
     for ts in sorted(by_ts):
         same = by_ts[ts]
-        if len({bits(rows[i]) for i in same}) > 1:
+        if len({bits(rows[i][1:]) for i in same}) > 1:
             rules |= dict.fromkeys(same, "duplicate_conflict")
         else:
             kept.append(same[0])
@@ -91,7 +68,7 @@ def test_every_row_goes_where_the_slow_reference_puts_it(rows, text):
     checked = check_bars(raw(rows), timeframe)
     assert dict(checked.quarantined.select("row", "rule").iter_rows()) == rules
     assert checked.bars["ts"].to_physical().to_list() == [rows[i][0] for i in kept]
-    assert [bits(row) for row in checked.bars.rows()] == [bits(rows[i]) for i in kept]
+    assert [bits(row[1:]) for row in checked.bars.rows()] == [bits(rows[i][1:]) for i in kept]
     assert checked.identical_duplicates == duplicates
     assert checked.rows_in == checked.bars.height + checked.quarantined.height + duplicates
     assert checked.quarantined["reason"].null_count() == 0

@@ -45,18 +45,14 @@ def incoming(
         schema_overrides={"row": pl.UInt32, "ts": pl.Datetime("us", "UTC")},
     )
     checked = check_bars(raw, Timeframe.parse("1h"))
-    return Incoming(
+    return Incoming.of(
+        checked,
         source=source,
         sha256=(sha or source).ljust(64, "0"),
         spec_digest="0" * 64,
         stamp=(1, 2, 3, 4),
         symbol=symbol,
         timeframe="1h",
-        rows=checked.rows_in,
-        bars=checked.bars,
-        quarantined=checked.quarantined,
-        identical_duplicates=checked.identical_duplicates,
-        notes=checked.notes,
     )
 
 

@@ -156,18 +156,14 @@ def _incoming(batch: Iterable[Gathered], pipeline: ConformancePipeline) -> Itera
             item.bars.select(pl.lit(item.shard.symbol).alias("symbol"), pl.all()) for item in items
         ).with_row_index("row")
         checked = pipeline.admit(raw, Timeframe.parse(timeframe))
-        yield Incoming(
+        yield Incoming.of(
+            checked,
             source=source,
             sha256=_digest(raw.with_columns(timeframe=pl.lit(timeframe))),
             spec_digest=SPEC,
             stamp=(),
             symbol=MANY,
             timeframe=timeframe,
-            rows=checked.rows_in,
-            bars=checked.bars,
-            quarantined=checked.quarantined,
-            identical_duplicates=checked.identical_duplicates,
-            notes=checked.notes,
         )
 
 

@@ -96,18 +96,14 @@ class Loader:
         return Loaded(
             file=file,
             bytes=stamp[0],
-            incoming=Incoming(
+            incoming=Incoming.of(
+                checked,
                 source=file.id,
                 sha256=sha256,
                 spec_digest=file.spec_digest,
                 stamp=stamp,
                 symbol=file.symbol,
                 timeframe=file.timeframe,
-                rows=checked.rows_in,
-                bars=checked.bars,
-                quarantined=checked.quarantined,
-                identical_duplicates=checked.identical_duplicates,
-                notes=checked.notes,
                 calendar=file.calendar,
             ),
         )

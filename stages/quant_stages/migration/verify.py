@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from quant_sdk.errors import ParityFailed, SourceUnreadable
-from quant_sdk.lakehouse.agreement import agreed_parity
-from quant_sdk.lakehouse.parity import describe
+from quant_sdk.errors import SourceUnreadable
 from quant_stages.migration.state import Failure
+from quant_stages.tables import parity_failed, parity_report
 
 if TYPE_CHECKING:
     from quant_sdk import Run
@@ -25,10 +24,7 @@ def apply(run: Run, state: Migration) -> Migration:
         ParityFailed: a row is unaccounted for; health is ``failed``.
         SourceUnreadable: a source could not be read, and the run is strict.
     """
-    report, found = agreed_parity(run.workspace.lakehouse, run.workspace.locks)
-    if found:
-        run.emit("ledger_recovered", status="success", entries=len(found))
-    path = run.write_report("parity", report)
+    report, path = parity_report(run)
     state = replace(state, failures=(*state.failures, *_superseded(report)))
     health = _health(report, state)
     run.report(health_check=health)
@@ -40,9 +36,7 @@ def apply(run: Run, state: Migration) -> Migration:
         content_hash=report["content_hash"],
     )
     if health == "failed":
-        raise ParityFailed(
-            f"{describe(report)} do not agree with the lakehouse", fix=f"see {path}", report=path
-        )
+        raise parity_failed(report, path)
     if health == "degraded" and state.params.strict:
         names = ", ".join(failure.source for failure in state.failures[:5])
         raise SourceUnreadable(

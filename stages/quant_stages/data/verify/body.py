@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from quant_sdk.errors import NoData, ParityFailed
-from quant_sdk.lakehouse.agreement import agreed_parity
+from quant_sdk.errors import NoData
 from quant_sdk.lakehouse.lakehouse import Lakehouse
-from quant_sdk.lakehouse.parity import describe
 from quant_sdk.seamless import standings
 from quant_stages.data.verify.params import VerifyResult
 from quant_stages.intake.counts import FAILING
 from quant_stages.intake.wanted import parted, wanted
+from quant_stages.tables import parity_failed, parity_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,10 +71,7 @@ def verify(run: Run, params: VerifyParams) -> VerifyResult:
 
 
 def _parity(run: Run) -> tuple[dict[str, Any], str]:
-    report, found = agreed_parity(run.workspace.lakehouse, run.workspace.locks)
-    if found:
-        run.emit("ledger_recovered", status="success", entries=len(found))
-    path = run.write_report("parity", report)
+    report, path = parity_report(run)
     run.emit(
         "parity_checked",
         status="success" if report["ok"] else "failed",
@@ -84,9 +80,7 @@ def _parity(run: Run) -> tuple[dict[str, Any], str]:
     )
     if not report["ok"]:
         run.report(health_check="failed")
-        raise ParityFailed(
-            f"{describe(report)} do not agree with the lakehouse", fix=f"see {path}", report=path
-        )
+        raise parity_failed(report, path)
     return report, path
 
 
