@@ -17,7 +17,7 @@ from quant_sdk.conformance.rule_registry import RuleRegistry
 from quant_sdk.conformance.rules import VALUES
 from quant_sdk.conformance.work import Setting, Window
 from quant_sdk.lakehouse.calendars import calendar_name, named_calendar
-from quant_sdk.lakehouse.instants import instant
+from quant_sdk.lakehouse.instants import optional_instant
 from quant_sdk.lakehouse.symbols import split_symbol
 from quant_sdk.lakehouse.timeframe import to_micros
 from quant_sdk.schemas.client import FileSchemaRegistry
@@ -186,7 +186,7 @@ def _schema(kind: str, schema: CanonicalSchema | str | None) -> CanonicalSchema:
 
 
 def _micros(value: datetime | str | None, name: str) -> int | None:
-    moment = instant(value, name)
+    moment = optional_instant(value, name)
     return None if moment is None else to_micros(moment)
 
 

@@ -144,12 +144,8 @@ class FeatureStore:
             .collect()
         )
         kept = standing.join(touched, on=KEY, how="anti")
-        # Symbols, timeframes, buckets and sources are checked before they come here.
-        predicate = " AND ".join(
-            f"{name} IN ({', '.join(map(repr, values))})" for name, values in names.items()
-        )
         merged = pl.concat([kept, changed]).sort(_PLACE)
-        return self._table.replace(merged, predicate, commit, {})
+        return self._table.replace(merged, names, commit, {})
 
 
 _SETS: Final = ("timeframe", "bucket", "symbol", "source")

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import polars as pl
 
-from quant_registry.errors import Conflict, OwnershipLost
-from quant_sdk.lakehouse.fingerprint import fingerprint, row_hashes
+from quant_sdk.lakehouse.corrections import newest_corrections
+from quant_sdk.lakehouse.fingerprint import fingerprint, row_names
 from quant_sdk.lakehouse.ledger import MANY, Entry, Ledger
 from quant_sdk.lakehouse.overlap import KEY
-from quant_sdk.lakehouse.parts import drop_parts, swap_parts
+from quant_sdk.lakehouse.parts import swap_parts
 from quant_sdk.lakehouse.rewrite import IS, VALUES, WAS, apply_change, counts, mark_replayed, side
 from quant_sdk.lakehouse.specs import BARS, CORRECTIONS, QUARANTINE
 from quant_sdk.lakehouse.table import Table
@@ -111,13 +111,7 @@ class Amender:
 
         def put(metadata: dict[str, Any]) -> int:
             swap = apply_change(self._bars, amendment.change)
-            try:
-                return swap_parts(
-                    self._bars, swap, commit, metadata | {"operation": amendment.kind}
-                )
-            except (Conflict, OwnershipLost):
-                drop_parts(self._bars, swap.adds)
-                raise
+            return swap_parts(self._bars, swap, commit, metadata | {"operation": amendment.kind})
 
         return self.amend(amendment, put, commit, now)
 
@@ -139,7 +133,7 @@ class Amender:
             rows = sources.with_sha(missing).with_columns(
                 rule=pl.lit(WITHDRAWN), reason=pl.lit(reason), quarantined_at=pl.lit(now)
             )
-            self._quarantine.append(_in_columns(self._quarantine, rows, commit), commit, {})
+            self._quarantine.append(self._quarantine.spec.fit(_stamped(rows, commit)), commit, {})
 
     def _record(
         self, changed: pl.DataFrame, amendment: Amendment, commit: Commit, now: datetime
@@ -148,13 +142,8 @@ class Amender:
         if not changed.height:
             return
         values = [f"{name}_{value}" for name in ("old", "new") for value in VALUES]
-        newest = (
-            self._corrections.scan()
-            .filter(pl.col("symbol").is_in(changed["symbol"].unique().to_list()))
-            .collect()
-            .sort("corrected_at", maintain_order=True)
-            .unique(KEY, keep="last", maintain_order=True)
-            .filter(pl.col("source").str.starts_with(f"{amendment.kind}:"))
+        newest = newest_corrections(self._corrections, changed["symbol"]).filter(
+            pl.col("source").str.starts_with(f"{amendment.kind}:")
         )
         missing = changed.join(newest, on=[*KEY, *values], how="anti", nulls_equal=True)
         if missing.height:
@@ -162,7 +151,7 @@ class Amender:
             rows = missing.with_columns(
                 source=pl.lit(source), source_sha256=pl.lit(""), corrected_at=pl.lit(now)
             )
-            self._corrections.append(_in_columns(self._corrections, rows, commit), commit, {})
+            self._corrections.append(self._corrections.spec.fit(_stamped(rows, commit)), commit, {})
 
 
 class _Sources:
@@ -192,11 +181,8 @@ class _Sources:
             source: MANY if entry.symbol == MANY else entry.sha256
             for source, entry in self._any.items()
         }
-        # polars 2.1 panics in format on a frame of several chunks.
-        hashes = row_hashes(rows.lazy()).collect().rechunk()
-        own = hashes.select(own=pl.format("row:{}", "value_hash")).to_series()
         of_file = pl.col("source").replace_strict(shas, default="", return_dtype=pl.String)
-        sha = pl.when(of_file == MANY).then(own).otherwise(of_file)
+        sha = pl.when(of_file == MANY).then(row_names(rows)).otherwise(of_file)
         return rows.with_columns(source_sha256=sha)
 
 
@@ -277,10 +263,5 @@ class _Sums:
         self._ends[group] = (min(low, known[0]), max(high, known[1]))
 
 
-def _in_columns(table: Table, rows: pl.DataFrame, commit: Commit) -> pl.DataFrame:
-    """Return rows with the columns of a record; what it does not know of them is null."""
-    known = rows.with_columns(run_id=pl.lit(commit.run_id), batch_id=pl.lit(commit.batch_id))
-    return known.select(
-        (pl.col(name) if name in known.columns else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in table.spec.columns.items()
-    )
+def _stamped(rows: pl.DataFrame, commit: Commit) -> pl.DataFrame:
+    return rows.with_columns(run_id=pl.lit(commit.run_id), batch_id=pl.lit(commit.batch_id))

@@ -14,6 +14,7 @@ from quant_sdk.lakehouse.buckets import bucket_of
 from quant_sdk.lakehouse.fingerprint import fingerprint
 from quant_sdk.lakehouse.ledger import MANY, Entry
 from quant_sdk.lakehouse.specs import BARS
+from quant_sdk.lakehouse.symbols import check_symbol
 from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ class Incoming:
 
 
 def frame_of(batch: Sequence[Incoming]) -> pl.DataFrame:
-    """Return the good bars of a batch with the columns of `bars`, sorted by timeframe and key."""
+    """Return the good bars of a batch with the columns of `bars`, sorted by timeframe and key.
+
+    Raises:
+        InvalidIdentifier: a symbol is none.
+    """
     parts = [
         item.bars.select(
             item.symbol_column,
@@ -88,7 +93,10 @@ def frame_of(batch: Sequence[Incoming]) -> pl.DataFrame:
         )
         for item in sorted((each for each in batch if each.bars.height), key=_place)
     ]
-    return pl.concat(parts) if parts else BARS.empty
+    frame = pl.concat(parts) if parts else BARS.empty
+    for symbol in frame["symbol"].unique():
+        check_symbol(symbol)
+    return frame
 
 
 def entries_of(batch: Sequence[Incoming], overlap: Overlap, commit: Commit) -> list[Entry]:

@@ -17,7 +17,7 @@ def bucket_of(timeframe: Timeframe) -> pl.Expr:
     """Return the bucket (String) of each ``ts`` (Datetime, UTC)."""
     ts = pl.col("ts")
     year = ts.dt.year().cast(pl.String).str.zfill(4)
-    if _is_yearly(timeframe):
+    if timeframe.is_daily:
         return year
     return year + pl.lit("-") + ts.dt.month().cast(pl.String).str.zfill(2)
 
@@ -26,8 +26,4 @@ def bucket_at(at: datetime, timeframe: Timeframe) -> str:
     """Return the bucket of an aware instant; ``strftime`` would write the year 999 so."""
     day = at.astimezone(UTC)
     year = f"{day.year:04d}"
-    return year if _is_yearly(timeframe) else f"{year}-{day.month:02d}"
-
-
-def _is_yearly(timeframe: Timeframe) -> bool:
-    return timeframe.bucket_format == "%Y"
+    return year if timeframe.is_daily else f"{year}-{day.month:02d}"

@@ -17,7 +17,7 @@ from quant_registry.errors import InvalidInput
 from quant_sdk.lakehouse.durability import mend
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.specs import EXCHANGES, EXECUTION, SYMBOLS, UTC_MICROS, TableSpec
-from quant_sdk.lakehouse.symbols import join_symbol
+from quant_sdk.lakehouse.symbols import check_exchange
 from quant_sdk.lakehouse.table import Table
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def diff(of: Versioned, current: pl.DataFrame, facts: pl.DataFrame, as_of: datet
     Raises:
         InvalidInput: two facts are of the same key.
     """
-    told = _in_columns(of, facts)
+    told = _told(of, facts)
     if twice := told.filter(told[of.key].is_duplicated())[of.key].unique().sort().to_list():
         raise InvalidInput(
             f"{of.spec.name} got several facts about {', '.join(twice[:3])}",
@@ -203,9 +203,12 @@ class Catalog:
             as_of: as in `diff`.
 
         Raises:
+            InvalidIdentifier: the name of an exchange is none.
             InvalidInput: two facts are of the same key.
             OwnershipLost: a newer run of the stage has written meanwhile.
         """
+        for exchange in facts[of.part].unique():
+            check_exchange(exchange)
         facts, refused = self._admitted(of, facts)
         with writing(self._locks, of.spec.name):
             changes = diff(of, self.current(of), facts, as_of)
@@ -227,11 +230,8 @@ class Catalog:
         if not changes.closed.height:
             return table.append(changes.opened, commit, {})
         parts = changes.opened[of.part].unique().sort().to_list()
-        for part in parts:
-            join_symbol(part, "X")
         history = table.scan().filter(pl.col(of.part).is_in(parts)).collect()
-        predicate = f"{of.part} IN ({', '.join(map(repr, parts))})"
-        return table.replace(changed_history(of, history, changes), predicate, commit, {})
+        return table.replace(changed_history(of, history, changes), {of.part: parts}, commit, {})
 
 
 def split_unknown(lakehouse: Path, rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -245,12 +245,7 @@ def split_unknown(lakehouse: Path, rows: pl.DataFrame) -> tuple[pl.DataFrame, tu
     return admitted, tuple(refused["symbol"].sort().to_list())
 
 
-def _in_columns(of: Versioned, facts: pl.DataFrame) -> pl.DataFrame:
+def _told(of: Versioned, facts: pl.DataFrame) -> pl.DataFrame:
     """Return key, attributes and source in the table's dtypes; NaN says as little as null."""
     names = [of.key, *of.attributes, "source"]
-    return facts.select(
-        (pl.col(name) if name in facts.columns else pl.lit(None))
-        .cast(of.spec.columns[name])
-        .alias(name)
-        for name in names
-    ).with_columns(pl.col(pl.Float64).fill_nan(None))
+    return of.spec.fit(facts).select(names).with_columns(pl.col(pl.Float64).fill_nan(None))

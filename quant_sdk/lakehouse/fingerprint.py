@@ -41,7 +41,7 @@ _FMIX: Final = (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
 
 
 def fingerprint(frame: pl.DataFrame | pl.LazyFrame, by: tuple[str, ...] = SERIES) -> pl.DataFrame:
-    """Return one row per series, sorted by symbol and timeframe.
+    """Return one row per group, sorted by the columns of `by`.
 
     Args:
         frame: bars with ``symbol``, ``timeframe`` (text), ``ts`` (Datetime, UTC) and ``open``,
@@ -49,7 +49,7 @@ def fingerprint(frame: pl.DataFrame | pl.LazyFrame, by: tuple[str, ...] = SERIES
         by: the text columns that make a group; a series by default.
 
     Returns:
-        ``symbol``, ``timeframe`` (String), ``rows`` (UInt32), ``first``, ``last`` (Datetime us
+        the columns of `by` (String), ``rows`` (UInt32), ``first``, ``last`` (Datetime us
         UTC, both inclusive bar openings), ``key_hash``, ``value_hash`` (UInt64).
     """
     totals = (
@@ -74,6 +74,13 @@ def row_hashes(bars: pl.LazyFrame, by: tuple[str, ...] = SERIES) -> pl.LazyFrame
     for factor in _FMIX:
         staged = staged.with_columns(_fold(pl.col(name), 33) * _u64(factor) for name in _HASHES)
     return staged.select(*by, "ts", *(_fold(pl.col(name), 33) for name in _HASHES))
+
+
+def row_names(bars: pl.DataFrame) -> pl.Series:
+    """Return a name for each row of bars (String): it is the same for the same values alone."""
+    # polars 2.1 panics in format on a frame of several chunks.
+    hashes = row_hashes(bars.lazy()).collect().rechunk()
+    return hashes.select(name=pl.format("row:{}", "value_hash")).to_series()
 
 
 def key_hash() -> pl.Expr:

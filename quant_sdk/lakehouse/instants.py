@@ -7,14 +7,17 @@ from datetime import UTC, date, datetime
 from quant_registry.errors import InvalidInput
 
 
-def instant(value: datetime | str | None, name: str) -> datetime | None:
+def optional_instant(value: datetime | str | None, name: str) -> datetime | None:
+    """Return None for None, anything else as `instant`."""
+    return None if value is None else instant(value, name)
+
+
+def instant(value: datetime | str, name: str) -> datetime:
     """Return an aware datetime or ISO text in UTC; a text without offset is read as UTC.
 
     Raises:
         InvalidInput: it is naive, or no time; `name` says which.
     """
-    if value is None:
-        return None
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         if not isinstance(moment, datetime):

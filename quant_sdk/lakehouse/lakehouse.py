@@ -14,7 +14,7 @@ from quant_sdk.lakehouse.causes import NOTED, explained, known_causes
 from quant_sdk.lakehouse.clean_slate import wipe
 from quant_sdk.lakehouse.coverage import SeriesCoverage, coverage
 from quant_sdk.lakehouse.fingerprint import combine, fingerprint
-from quant_sdk.lakehouse.instants import instant
+from quant_sdk.lakehouse.instants import instant, optional_instant
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.specs import TABLES, UTC_MICROS
 from quant_sdk.lakehouse.symbols import check_symbol, split_symbol
@@ -80,7 +80,7 @@ class Lakehouse:
         """
         check_symbol(symbol)
         step = Timeframe.parse(timeframe)
-        first, last = instant(start, "start"), instant(end, "end")
+        first, last = optional_instant(start, "start"), optional_instant(end, "end")
         filters = [pl.col("symbol") == symbol, pl.col("timeframe") == timeframe]
         bars = self.table("bars").scan()
         series = bars.filter(*filters)
@@ -110,7 +110,6 @@ class Lakehouse:
             InvalidInput: a malformed timeframe or time.
         """
         step, moment = Timeframe.parse(timeframe), instant(at, "at")
-        assert moment is not None  # noqa: S101 - `at` is required
         filters = (
             pl.col("timeframe") == step.text,
             pl.col("bucket") == bucket_at(moment, step),
@@ -152,9 +151,9 @@ class Lakehouse:
             timeframe=timeframe,
             symbol=symbol,
             source=source,
-            start=instant(start, "start"),
-            end=instant(end, "end"),
-            known_by=instant(known_by, "known_by"),
+            start=optional_instant(start, "start"),
+            end=optional_instant(end, "end"),
+            known_by=optional_instant(known_by, "known_by"),
         )
 
     def snapshot(self, snapshot_id: str, table: str = "bars") -> pl.LazyFrame:

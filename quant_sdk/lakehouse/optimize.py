@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from quant_registry.clock import SystemClock
-from quant_registry.errors import Conflict, Corrupted, OwnershipLost
+from quant_registry.errors import Corrupted
 from quant_sdk.lakehouse.parts import (
     Part,
     Swap,
@@ -113,11 +113,7 @@ def exchange(table: Table, swap: Swap, commit: Commit) -> int:
         Conflict: an old file was replaced meanwhile; the new ones are gone again.
         OwnershipLost: a newer run of the stage has written; the new files are gone again.
     """
-    try:
-        return swap_parts(table, swap, commit, {"operation": "optimize"})
-    except (Conflict, OwnershipLost):
-        drop_parts(table, swap.adds)
-        raise
+    return swap_parts(table, swap, commit, {"operation": "optimize"})
 
 
 def vacuumable(table: Table, retention_hours: int = RETENTION_HOURS) -> list[Path]:

@@ -206,11 +206,7 @@ def append_parts(table: Table, rows: pl.DataFrame, commit: Commit, metadata: dic
 
     with ThreadPoolExecutor() as pool:
         adds = list(pool.map(write, groups.items()))
-    try:
-        return swap_parts(table, Swap(adds=adds, removes=()), commit, metadata)
-    except (Conflict, OwnershipLost):
-        drop_parts(table, adds)
-        raise
+    return swap_parts(table, Swap(adds=adds, removes=()), commit, metadata)
 
 
 def drop_parts(table: Table, parts: Iterable[Part]) -> None:
@@ -223,7 +219,9 @@ def swap_parts(table: Table, swap: Swap, commit: Commit, metadata: dict[str, Any
     """Put files in the place of others in one commit; return the version it made.
 
     Raises:
-        Conflict: a file to be taken away is not live any more; nothing was changed.
+        Conflict: a file to be taken away is not live any more, or others kept changing the table.
+        OwnershipLost: a newer run of the stage has written. Either way nothing was changed, and
+            the files to be put there are gone.
     """
     removed = {part.path for part in swap.removes}
     actions = _actions(swap)
@@ -241,7 +239,11 @@ def swap_parts(table: Table, swap: Swap, commit: Commit, metadata: dict[str, Any
             actions, "append", delta.schema(), columns, commit_properties=properties
         )
 
-    return table.change(act, commit, metadata)
+    try:
+        return table.change(act, commit, metadata)
+    except (Conflict, OwnershipLost):
+        drop_parts(table, swap.adds)
+        raise
 
 
 def _actions(swap: Swap) -> list[AddAction | RemoveAction]:

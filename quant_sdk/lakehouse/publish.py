@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from quant_sdk.lakehouse.batch import entries_of, frame_of
+from quant_sdk.lakehouse.corrections import newest_corrections
 from quant_sdk.lakehouse.durability import mend
-from quant_sdk.lakehouse.fingerprint import row_hashes
+from quant_sdk.lakehouse.fingerprint import row_names
 from quant_sdk.lakehouse.ledger import MANY, Ledger
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.overlap import KEY, resolve
@@ -156,12 +157,7 @@ class Publisher:
         )
         kept = standing.join(overlap.corrected, on=["symbol", "timeframe", "ts"], how="anti")
         merged = pl.concat([kept, touched]).sort("timeframe", "bucket", "symbol", "ts")
-        # Symbols, timeframes and buckets are checked by pattern before they come here.
-        predicate = " AND ".join(
-            f"{key} IN ({', '.join(repr(value) for value in values)})"
-            for key, values in names.items()
-        )
-        return self._bars.replace(merged, predicate, commit, metadata)
+        return self._bars.replace(merged, names, commit, metadata)
 
     def _unseen(
         self, table: Table, rows: pl.DataFrame | None, key: tuple[str, ...]
@@ -172,7 +168,7 @@ class Publisher:
         keyed = ["source", "source_sha256", *key]
         shas = rows["source_sha256"].unique().to_list()
         seen = table.scan().filter(pl.col("source_sha256").is_in(shas)).select(keyed).collect()
-        return _in_columns(table, rows.join(seen, on=keyed, how="anti", nulls_equal=True))
+        return table.spec.fit(rows.join(seen, on=keyed, how="anti", nulls_equal=True))
 
     def _unrecorded(self, rows: pl.DataFrame | None) -> pl.DataFrame:
         """Return the corrections that are not yet the newest of their bar.
@@ -183,16 +179,9 @@ class Publisher:
         table = self._corrections
         if rows is None:
             return table.spec.empty
-        newest = (
-            table.scan()
-            .filter(pl.col("symbol").is_in(rows["symbol"].unique().to_list()))
-            .select(*KEY, "source", "source_sha256", "corrected_at")
-            .collect()
-            .sort("corrected_at", maintain_order=True)
-            .unique(KEY, keep="last", maintain_order=True)
-        )
+        newest = newest_corrections(table, rows["symbol"])
         known = [*KEY, "source", "source_sha256"]
-        return _in_columns(table, rows.join(newest, on=known, how="anti"))
+        return table.spec.fit(rows.join(newest, on=known, how="anti"))
 
 
 def _refused(
@@ -226,22 +215,14 @@ def _corrected(overlap: Overlap, shas: Mapping[str, str]) -> pl.DataFrame | None
     return _with_sha(overlap.corrected, shas).rename(values)
 
 
-def _in_columns(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.select(
-        (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in table.spec.columns.items()
-    )
-
-
 def _with_sha(rows: pl.DataFrame, shas: Mapping[str, str]) -> pl.DataFrame:
     """Add ``source_sha256``: of the file, or where the source is none, of the row's own values.
 
     A venue gives the same row in many answers; it must be known again in each.
     """
-    own = row_hashes(rows.lazy()).select(pl.format("row:{}", "value_hash")).collect().to_series()
     of_file = pl.col("source").replace_strict(shas, return_dtype=pl.String)
     return rows.with_columns(
-        source_sha256=pl.when(of_file == MANY).then(own.alias("own")).otherwise(of_file)
+        source_sha256=pl.when(of_file == MANY).then(row_names(rows)).otherwise(of_file)
     )
 
 

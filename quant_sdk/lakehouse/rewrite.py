@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from quant_registry.errors import Conflict, Corrupted
+from quant_registry.errors import Corrupted
 from quant_sdk.lakehouse.fingerprint import key_hash, value_hash
 from quant_sdk.lakehouse.overlap import KEY
 from quant_sdk.lakehouse.parts import (
@@ -196,11 +196,7 @@ def mark_replayed(quarantine: Table, bars: pl.DataFrame, commit: Commit) -> int:
         return 0
     swap = Swap(adds=adds, removes=removes)
     _check_marks(quarantine, swap)
-    try:
-        swap_parts(quarantine, swap, commit, {"operation": "replay", "rows": marked})
-    except Conflict:
-        drop_parts(quarantine, adds)
-        raise
+    swap_parts(quarantine, swap, commit, {"operation": "replay", "rows": marked})
     return marked
 
 

@@ -29,6 +29,13 @@ class TableSpec:
         """A frame of the table's columns without rows."""
         return pl.DataFrame(schema=self.columns)
 
+    def fit(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return rows with the table's columns and dtypes; what they lack is null."""
+        return rows.select(
+            (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
+            for name, dtype in self.columns.items()
+        )
+
 
 BARS: Final = TableSpec(
     name="bars",

@@ -34,6 +34,16 @@ def check_symbol(text: str) -> str:
     )
 
 
+def check_exchange(text: str) -> str:
+    """Return ``text`` unchanged if it is the name of an exchange, as in a symbol.
+
+    Raises:
+        InvalidIdentifier: it is none.
+    """
+    check_symbol(f"{text}:X")
+    return text
+
+
 def join_symbol(exchange: str, base: str, quote: str = "") -> str:
     """Return the symbol of ``base`` in ``quote`` at ``exchange``: BINANCE, ADA, BTC → one text.
 

@@ -17,7 +17,7 @@ from quant_sdk.lakehouse.files import LiveFiles, scan_files
 from quant_sdk.lakehouse.specs import UTC_MICROS, TableSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from quant_registry.run import Commit
@@ -47,6 +47,10 @@ _CONFIGURATION: Final = {
 _WRITER: Final = WriterProperties(
     compression="ZSTD", compression_level=1, max_row_group_size=32 * 1024
 )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _commit_info(content: bytes) -> dict[str, Any]:
@@ -101,9 +105,16 @@ class Table:
         return append_parts(self, frame.select(list(self.spec.columns)), commit, metadata)
 
     def replace(
-        self, frame: pl.DataFrame, predicate: str, commit: Commit, metadata: dict[str, Any]
+        self,
+        frame: pl.DataFrame,
+        where: Mapping[str, Iterable[str]],
+        commit: Commit,
+        metadata: dict[str, Any],
     ) -> int:
-        """Put `frame` in the place of all rows for which `predicate` holds, in one commit."""
+        """Put `frame` in the place of all rows that have one of these values in each column."""
+        predicate = " AND ".join(
+            f"{name} IN ({', '.join(map(_quoted, values))})" for name, values in where.items()
+        )
         return self._write(frame, commit, metadata, predicate=predicate)
 
     def overwrite(self, frame: pl.DataFrame, commit: Commit, metadata: dict[str, Any]) -> int:

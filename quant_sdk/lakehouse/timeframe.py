@@ -74,9 +74,9 @@ class Timeframe:
         return _FIRST_MONDAY if self.unit == "w" else 0
 
     @property
-    def bucket_format(self) -> str:
-        """The ``strftime`` format of the time bucket a bar is stored in: year, or month."""
-        return "%Y" if self.unit in "dwM" else "%Y-%m"
+    def is_daily(self) -> bool:
+        """Whether bars last days or longer: they are stored by year, others by month."""
+        return self.unit in "dwM"
 
     def slot_of(self, at: int) -> int:
         """Return the slot that holds the instant ``at`` (microseconds since the epoch)."""

@@ -50,3 +50,13 @@ def test_an_overtaken_writer_of_many_rows_is_fenced(tmp_path, many):
     with pytest.raises(OwnershipLost):
         table.append(bars(200), commit(epoch=6), {})
     assert table.facts()["rows"] == 1
+
+
+def test_rows_are_replaced_whatever_is_in_their_names(tmp_path):
+    table = Table(tmp_path, BARS)
+    names = ["o'neil", "a\\b", 'say "x"', "' OR '1'='1"]
+    named = pl.concat(bars(2).with_columns(source=pl.lit(name)) for name in names)
+    table.append(named, commit(), {})
+    for left, name in reversed(list(enumerate(names))):
+        table.replace(BARS.empty, {"source": [name]}, commit(), {})
+        assert set(table.scan().collect()["source"]) == set(names[:left])

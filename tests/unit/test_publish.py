@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quant_registry.errors import OwnershipLost
+from quant_registry.errors import InvalidIdentifier, OwnershipLost
 from quant_registry.run import Commit
 from quant_sdk.conformance.bars import check_bars
 from quant_sdk.lakehouse.batch import Incoming
@@ -238,3 +238,10 @@ def test_whatever_comes_every_row_is_accounted_for(files, tmp_path_factory):
         held = Table(lakehouse, BARS).scan().collect()
         assert held.select("symbol", "timeframe", "ts").is_unique().all()
         assert combine(fingerprint(held)) == combine(fingerprint(held.sample(fraction=1.0)))
+
+
+@pytest.mark.parametrize("symbol", ["X:it's", "X:a", "nothing", ""])
+def test_what_is_no_symbol_reaches_no_table(publisher, lakehouse, symbol):
+    with pytest.raises(InvalidIdentifier):
+        publisher.publish([incoming("first", {0: 1.0, 1: -2.0}, symbol=symbol)], commit(), NOW)
+    assert versions(lakehouse) == [-1, -1, -1]

@@ -14,7 +14,7 @@ import polars as pl
 
 from quant_sdk.conformance.folder import SUFFIXES, Piece, files_in, pieces
 from quant_sdk.errors import InvalidInput, NoData
-from quant_sdk.lakehouse.instants import instant
+from quant_sdk.lakehouse.instants import optional_instant
 from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.lakehouse.snapshot import scan_snapshot
 from quant_sdk.observability.uri import MAX_NODE, check_node
@@ -224,7 +224,7 @@ def _named(piece: Piece, kind: str) -> list[str]:
 
 def _windowed(scan: pl.LazyFrame, params: ConformanceParams) -> pl.LazyFrame:
     """Keep the rows in ``[since, until)``, and those that have no time to tell."""
-    since, until = instant(params.since, "since"), instant(params.until, "until")
+    since, until = optional_instant(params.since, "since"), optional_instant(params.until, "until")
     if since is None and until is None:
         return scan
     dtype = scan.collect_schema().get("ts")
@@ -247,9 +247,9 @@ def window_of(params: ConformanceParams, now: Any) -> dict[str, Any]:
     Raises:
         InvalidInput: a time is none.
     """
-    as_of = now if params.as_of == "now" else instant(params.as_of, "as_of")
+    as_of = now if params.as_of == "now" else optional_instant(params.as_of, "as_of")
     return {
-        "start": instant(params.since, "since"),
-        "end": instant(params.until, "until"),
+        "start": optional_instant(params.since, "since"),
+        "end": optional_instant(params.until, "until"),
         "as_of": as_of,
     }

@@ -72,8 +72,7 @@ def _wanted(params: BackfillParams, now: datetime) -> list[Wanted]:
     """
     step = Timeframe.parse(params.timeframe)
     first = instant(params.start, "start")
-    last = instant(params.end or None, "end") or now
-    assert first is not None  # noqa: S101 - params.start is required
+    last = instant(params.end, "end") if params.end else now
     start, end = to_micros(first), min(to_micros(last), to_micros(now))
     if start >= end:
         raise InvalidInput(

@@ -108,8 +108,8 @@ def of_scanner(venue: str, rows: pl.DataFrame, source: str) -> Facts:
     return Facts(
         venue=venue,
         listed=tuple(told["symbol"].to_list()),
-        symbols=_in_columns(SYMBOLS, told),
-        execution=_in_columns(EXECUTION, stepped),
+        symbols=SYMBOLS.fit(told).drop(_VALIDITY),
+        execution=EXECUTION.fit(stepped).drop(_VALIDITY),
         exchanges=_exchange(venue, source),
     )
 
@@ -180,14 +180,6 @@ def _exchange(venue: str, source: str, **told: Any) -> pl.DataFrame:
 def _frame(spec: TableSpec, rows: list[dict[str, Any]]) -> pl.DataFrame:
     columns = {name: dtype for name, dtype in spec.columns.items() if name not in _VALIDITY}
     return pl.DataFrame({name: [row.get(name) for row in rows] for name in columns}, schema=columns)
-
-
-def _in_columns(spec: TableSpec, rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.select(
-        (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in spec.columns.items()
-        if name not in _VALIDITY
-    )
 
 
 def _length(timeframe: Timeframe) -> int:

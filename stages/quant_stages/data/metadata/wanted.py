@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quant_sdk.errors import NoData
-from quant_sdk.lakehouse.symbols import join_symbol
+from quant_sdk.lakehouse.symbols import check_exchange
 from quant_sdk.sources.candidates import latest_candidates, read_candidates
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def wanted(workspace: Workspace, params: MetadataParams) -> Wanted:
     """
     found = named_candidates(workspace, params.candidates)
     for venue in params.venues:
-        join_symbol(venue, "X")
+        check_exchange(venue)
     if found is None and not params.venues:
         raise NoData(
             "nothing was discovered yet, so there are no candidates",
