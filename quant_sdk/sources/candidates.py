@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from quant_registry.workspace import Workspace
 
-NAME: Final = "candidates.json"
-NO_DISCOVERY: Final = frozenset({"ops.flow_production"})
+_NAME: Final = "candidates.json"
+_NO_DISCOVERY: Final = frozenset({"ops.flow_production"})
 """Stages whose export restates candidates that another run discovered."""
 
 MOST_DAYS: Final = 100_000
@@ -49,23 +49,34 @@ class Candidate:
     quote: str | None = None
 
 
-def latest_candidates(workspace: Workspace) -> Path | None:
+def latest_candidates(workspace: Workspace, profile: str | None = None) -> Path | None:
     """Return the newest ``data/export/<run_id>/candidates.json``, or None where there is none.
 
     The newest by the run's id, which begins with its time; what the production gate exported is
     passed over, because it restates an earlier file.
+
+    Args:
+        workspace: whose.
+        profile: only files that were discovered for this profile.
+
+    Raises:
+        Corrupted: a file that was looked into for its profiles is no JSON object.
     """
-    folder = workspace.data / "export"
-    found = sorted(
-        (
-            path
-            for path in folder.glob(f"*/{NAME}")
-            if _RUN.match(path.parent.name)
-            and stage_of_run_id(path.parent.name) not in NO_DISCOVERY
-        ),
-        key=lambda path: path.parent.name,
+    exported = (
+        path
+        for path in (workspace.data / "export").glob(f"*/{_NAME}")
+        if _RUN.match(path.parent.name) and stage_of_run_id(path.parent.name) not in _NO_DISCOVERY
     )
-    return found[-1] if found else None
+    newest_first = sorted(exported, key=lambda path: path.parent.name, reverse=True)
+    return next(
+        (path for path in newest_first if profile is None or profile in _profiles(path)), None
+    )
+
+
+def _profiles(path: Path) -> list[Any]:
+    meta = read_json(path).get("meta")
+    found = meta.get("profiles") if isinstance(meta, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def read_candidates(path: Path) -> list[Candidate]:

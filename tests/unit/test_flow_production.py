@@ -25,7 +25,7 @@ from quant_sdk.sources.candidates import Candidate
 from quant_sdk.testing import FakeClock
 from quant_stages import STAGES as BUILT_IN
 from quant_stages.flows.production import STAGES, export
-from quant_stages.flows.production.freshness import by_calendar, examine
+from quant_stages.flows.production.freshness import Held, by_calendar, examine
 from quant_stages.flows.production.matrix import returns_matrix
 from quant_stages.flows.production.params import FlowProductionParams
 from quant_stages.flows.production.subject import Subject
@@ -503,9 +503,25 @@ def test_a_market_that_rests_is_not_stale_for_it():
     )
     subject = Subject(path=Path("c.json"), candidates=candidates, timeframe=timeframe)
     now = datetime(2024, 12, 3, 12, tzinfo=UTC)
-    found = examine(frame.lazy(), subject, calendars.__getitem__, FlowProductionParams(), now)
+    held = Held(bars=frame.lazy(), calendar_of=calendars.__getitem__)
+    found = examine(held, subject, FlowProductionParams(), now)
     behind = {age.symbol: (age.behind, age.stale) for age in found.ages}
     assert behind == {"N:A": (1, False), "X:B": (3, True)}
+
+
+def test_bars_that_a_source_says_are_not_there_are_not_missing():
+    day = lambda number: datetime(2024, 11, number, tzinfo=UTC)  # noqa: E731
+    last = pl.Series([day(10)] * 3, dtype=MICROS)
+    names = ["X:A", "X:B", "X:C"]
+    frame = pl.DataFrame({"symbol": names, "timeframe": "1d", "bucket": "2024", "ts": last})
+    candidates = tuple(Candidate(symbol=name, exchange="X", asset_type="x") for name in names)
+    subject = Subject(path=Path("c.json"), candidates=candidates, timeframe=Timeframe.parse("1d"))
+    empty = {"X:B": [(day(5), day(13)), (day(14), day(20))], "X:C": [(day(1), day(11))]}
+    held = Held(bars=frame.lazy(), calendar_of=lambda _: ALWAYS, empty=empty)
+    found = examine(held, subject, FlowProductionParams(), day(21))
+    # The bars of the 11th to the 20th have closed.
+    behind = {age.symbol: (age.behind, age.stale) for age in found.ages}
+    assert behind == {"X:A": (10, True), "X:B": (2, False), "X:C": (10, True)}
 
 
 def test_a_bar_that_has_not_closed_makes_nothing_fresh():
@@ -521,13 +537,9 @@ def test_a_bar_that_has_not_closed_makes_nothing_fresh():
     )
     candidates = (Candidate(symbol="X:B", exchange="X", asset_type="x"),)
     subject = Subject(path=Path("c.json"), candidates=candidates, timeframe=Timeframe.parse("1d"))
-    found = examine(
-        frame.lazy(),
-        subject,
-        lambda _: ALWAYS,
-        FlowProductionParams(),
-        datetime(2024, 12, 3, 12, tzinfo=UTC),
-    )
+    held = Held(bars=frame.lazy(), calendar_of=lambda _: ALWAYS)
+    now = datetime(2024, 12, 3, 12, tzinfo=UTC)
+    found = examine(held, subject, FlowProductionParams(), now)
     (age,) = found.ages
     assert (age.last, age.stale) == (datetime(2023, 1, 1, tzinfo=UTC), True)
     assert age.behind >= 200
@@ -544,7 +556,8 @@ def test_a_candidate_that_wants_other_bars_is_not_stale_without_these():
         schema={"symbol": pl.String, "timeframe": pl.String, "bucket": pl.String, "ts": MICROS}
     )
     now = datetime(2024, 12, 3, 12, tzinfo=UTC)
-    found = examine(nothing.lazy(), subject, lambda _: ALWAYS, FlowProductionParams(), now)
+    held = Held(bars=nothing.lazy(), calendar_of=lambda _: ALWAYS)
+    found = examine(held, subject, FlowProductionParams(), now)
     assert {age.symbol: age.stale for age in found.ages} == {"X:A": False, "X:B": True, "X:C": True}
 
 

@@ -103,6 +103,20 @@ def test_the_latest_candidates_are_those_of_the_latest_run(workspace):
     assert latest_candidates(workspace) == newest
 
 
+def test_the_latest_candidates_of_a_profile(workspace):
+    of_p = export(workspace, "20260203T100000.000000Z-data.discover-aaaaaa")
+    of_q = export(workspace, "20260204T100000.000000Z-data.discover-bbbbbb")
+    own = export(workspace, "9manual")
+    for path, profiles in ((of_p, ["p"]), (of_q, ["q", "pp"]), (own, ["p"])):
+        path.write_text(json.dumps({"meta": {"profiles": profiles}, "data": []}))
+    assert latest_candidates(workspace, "p") == of_p
+    assert latest_candidates(workspace, "q") == of_q
+    assert latest_candidates(workspace, "r") is None
+    of_q.write_text("torn")
+    with pytest.raises(Corrupted):
+        latest_candidates(workspace, "p")
+
+
 def test_what_the_production_gate_restates_is_not_the_latest_discovery(workspace):
     found = export(workspace, "20260203T100000.000000Z-data.discover-aaaaaa")
     export(workspace, "20260204T100000.000000Z-ops.flow_production-bbbbbb")

@@ -16,7 +16,7 @@ from quant_sdk.lakehouse.specs import TABLES
 from quant_sdk.lakehouse.timeframe import to_micros
 from quant_sdk.offline import no_network
 from quant_stages.flows.production.export import Gate, export
-from quant_stages.flows.production.freshness import examine
+from quant_stages.flows.production.freshness import Held, examine
 from quant_stages.flows.production.subject import REFRESH, choose
 from quant_stages.intake.purity import invented
 from quant_stages.snapshots import standing_snapshot
@@ -66,20 +66,19 @@ def _pass(run: Run, params: FlowProductionParams) -> FlowProductionResult:
     with run.step("choose", phase="verification"):
         subject = choose(run.workspace, params)
         run.report(candidate_count=len(subject.symbols))
-        calendar_of = Lakehouse(run.workspace).calendars()
     with run.step("snapshot"):
         snapshot = _snapshot(run)
         bars = scan_snapshot(run.workspace, snapshot, "bars")
     with run.step("examine"):
-        now = run.clock.now()
-        fresh = examine(bars, subject, calendar_of, params, now)
+        held = Held.of(Lakehouse(run.workspace), bars, subject.timeframe)
+        fresh = examine(held, subject, params, run.clock.now())
         warnings = [*_judge(run, fresh, subject, params), *_made_up(bars, subject)]
     with run.step("export"):
         start, end = _window(fresh, subject, params)
         gate = Gate(
             run=run,
             subject=subject,
-            calendar_of=calendar_of,
+            calendar_of=held.calendar_of,
             snapshot=snapshot,
             fresh=fresh,
             start=start,

@@ -8,7 +8,7 @@ from quant_sdk import Check, read_status, records
 from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.lakehouse.snapshot import find_snapshot, verify_snapshot
 from quant_sdk.lakehouse.specs import TABLES
-from quant_stages.flows.production.freshness import examine
+from quant_stages.flows.production.freshness import Held, examine
 from quant_stages.flows.production.subject import REFRESH, choose
 
 if TYPE_CHECKING:
@@ -90,13 +90,8 @@ def _fresh(context: CheckContext) -> Look:
         return _NOTHING  # type: ignore[return-value]
     lakehouse, params = Lakehouse(context.workspace), context.params
     subject = choose(context.workspace, params)
-    found = examine(
-        lakehouse.table("bars").scan(),
-        subject,
-        lakehouse.calendars(),
-        params,
-        context.clock.now(),
-    )
+    held = Held.of(lakehouse, lakehouse.table("bars").scan(), subject.timeframe)
+    found = examine(held, subject, params, context.clock.now())
     if not found.stale:
         return "passed", f"{len(found.ages)} series of {subject.timeframe} are up to date", ""
     told = found.describe(subject.timeframe)

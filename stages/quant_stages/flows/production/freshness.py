@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from quant_sdk.lakehouse.buckets import bucket_at
+from quant_sdk.lakehouse.causes import EMPTY, known_causes
 from quant_sdk.lakehouse.coverage import opens_of
 from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.lakehouse.timeframe import Timeframe, from_micros, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from quant_sdk.lakehouse.calendars import Calendar
+    from quant_sdk.lakehouse.lakehouse import Lakehouse
     from quant_stages.flows.production.params import FlowProductionParams
     from quant_stages.flows.production.subject import Subject
 
@@ -76,33 +78,56 @@ class Freshness:
         )
 
 
-def examine(
-    bars: pl.LazyFrame,
-    subject: Subject,
-    calendar_of: Callable[[str], Calendar],
-    params: FlowProductionParams,
-    now: datetime,
-) -> Freshness:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What is known of the series.
+
+    Attributes:
+        bars: the columns ``symbol``, ``timeframe``, ``bucket``, ``ts`` (Datetime us UTC).
+        calendar_of: gives the calendar of a symbol.
+        empty: by symbol, disjoint intervals ``[start, end)`` in which a source says that there is
+            nothing: bars in there are not missing.
+    """
+
+    bars: pl.LazyFrame
+    calendar_of: Callable[[str], Calendar]
+    empty: Mapping[str, Sequence[tuple[datetime, datetime]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, lakehouse: Lakehouse, bars: pl.LazyFrame, timeframe: Timeframe) -> Held:
+        """Return some bars with what a lakehouse knows of their series."""
+        notes = known_causes([lakehouse.table("verified_empty")], timeframe=timeframe.text)
+        return cls(
+            bars=bars,
+            calendar_of=lakehouse.calendars(),
+            empty={
+                symbol: [(start, end) for start, end, cause in told if cause in EMPTY]
+                for (symbol, _), told in notes.items()
+            },
+        )
+
+
+def examine(held: Held, subject: Subject, params: FlowProductionParams, now: datetime) -> Freshness:
     """Compare the newest bar of each series with the bars that have closed until `now`.
 
     Args:
-        bars: the columns ``symbol``, ``timeframe``, ``bucket``, ``ts`` (Datetime us UTC).
+        held: the bars, and what is known of them.
         subject: the candidates and their timeframe.
-        calendar_of: gives the calendar of a symbol.
         params: what counts as stale.
         now: aware.
     """
     symbols, timeframe = subject.symbols, subject.timeframe
     today = to_micros(now)
     since = min(today - _SPAN // _MICROSECOND, timeframe.open_of(timeframe.slot_of(today) - _BARS))
-    last = newest_bars(bars, symbols, timeframe, since=since, until=timeframe.floor(today))
+    last = newest_bars(held.bars, symbols, timeframe, since=since, until=timeframe.floor(today))
     asking, ages = subject.asking, list[Age]()
-    for calendar, group in by_calendar(symbols, calendar_of):
+    for calendar, group in by_calendar(symbols, held.calendar_of):
         closed = grid(timeframe, since, timeframe.floor(today), calendar)["ts"]
         found = pl.Series([last.get(symbol) for symbol in group], dtype=UTC_MICROS)
         after = closed.search_sorted(found, side="right")
         for symbol, at, count in zip(group, found, after, strict=True):
-            behind = len(closed) - (0 if at is None else count)
+            late = closed[0 if at is None else count :]
+            behind = len(late) - _covered(late, held.empty.get(symbol, ()))
             if at is None:
                 stale = symbol in asking
             else:
@@ -157,6 +182,12 @@ def by_calendar(
         calendars.setdefault(calendar.name, calendar)
         groups.setdefault(calendar.name, []).append(symbol)
     return [(calendars[name], groups[name]) for name in calendars]
+
+
+def _covered(opens: pl.Series, intervals: Iterable[tuple[datetime, datetime]]) -> int:
+    ends = pl.Series([end for interval in intervals for end in interval], dtype=UTC_MICROS)
+    places = opens.search_sorted(ends, side="left")
+    return int((places.gather_every(2, 1) - places.gather_every(2)).sum())
 
 
 def _is_stale(

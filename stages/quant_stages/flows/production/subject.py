@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quant_sdk.errors import NoData
 from quant_sdk.lakehouse.timeframe import Timeframe
-from quant_sdk.sources.candidates import NAME, NO_DISCOVERY, latest_candidates, read_candidates
+from quant_sdk.sources.candidates import latest_candidates, read_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,21 +66,7 @@ def choose(workspace: Workspace, params: FlowProductionParams) -> Subject:
 def _path(workspace: Workspace, params: FlowProductionParams) -> Path | None:
     if params.candidates is not None:
         return workspace.root / params.candidates
-    newest = latest_candidates(workspace)
-    if params.profile is None or newest is None:
-        return newest
-    exported = sorted(newest.parent.parent.glob(f"[0-9]*/{NAME}"), reverse=True)
-    return next((path for path in exported if _is_for(path, params.profile)), None)
-
-
-def _is_for(path: Path, profile: str) -> bool:
-    if any(f"-{stage_id}-" in path.parent.name for stage_id in NO_DISCOVERY):
-        return False
-    try:
-        profiles = json.loads(path.read_bytes())["meta"]["profiles"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return isinstance(profiles, list) and profile in profiles
+    return latest_candidates(workspace, params.profile)
 
 
 def _most_wanted(candidates: Iterable[Candidate]) -> str:
