@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from quant_registry.errors import InvalidInput, MissingExtra, QuantError, UnknownName
-from quant_sdk.sources._exchange_errors import explain, malformed, retry_after_of
+from quant_sdk.sources._exchange_errors import explain, malformed
+from quant_sdk.sources.http_answers import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +143,7 @@ class Client:
 
     def _note_answer(self, response: Any, **_: Any) -> None:
         self.status = response.status_code
-        self.retry_after = retry_after_of(response.headers)
+        self.retry_after = retry_after(response.headers)
 
     def _note_cost(self, cost: float | None = None) -> None:
         self.cost = 1.0 if cost is None else float(cost)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from quant_registry.errors import QuantError, SourceError, SourceRefused, UnknownSymbol, VenueBusy
+from quant_sdk.sources.http_answers import BUSY, DENIED, may_pass
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-_BUSY: Final = (418, 429)
-_DENIED: Final = (401, 403, 407)
 _OK: Final = 200
-_REDIRECTION, _SERVER_ERROR = 300, 500
-# Refusals that another try may pass.
-_PASSING: Final = (408, 425)
+_REDIRECTION: Final = 300
 
 
 def explain(
@@ -32,7 +26,7 @@ def explain(
     import ccxt  # type: ignore[import-untyped]
 
     name = type(error).__name__
-    if status in _BUSY or isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
+    if status in BUSY or isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
         return VenueBusy(
             f"{venue} asks for fewer requests{_shown(status)}",
             fix="lower max_requests_per_second of the venue in quant.yml, or: quant throttle",
@@ -45,7 +39,7 @@ def explain(
             symbol=symbol,
         )
     said = f"{name}{_shown(status)}"
-    if status in _DENIED or isinstance(error, ccxt.AuthenticationError):
+    if status in DENIED or isinstance(error, ccxt.AuthenticationError):
         return SourceRefused(
             f"{venue} denies access: {said}",
             fix=f"check QUANT_{venue}_API_KEY, or whether the venue serves this address",
@@ -73,35 +67,16 @@ def malformed(venue: str, what: str) -> SourceError:
     )
 
 
-def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a ``Retry-After`` (RFC 9110: seconds or a date); None without one.
-
-    A date counts from the ``Date`` of the same answer, so that no clock here must be right.
-    """
-    from email.utils import parsedate_to_datetime
-
-    value = headers.get("Retry-After", "").strip()
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            until = parsedate_to_datetime(value)
-            seconds = (until - parsedate_to_datetime(headers.get("Date", ""))).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return max(seconds, 0.0) if seconds < float("inf") else None
-
-
 def _is_final(error: Exception, status: int | None) -> bool:
     import ccxt
 
-    if status is not None and status >= _SERVER_ERROR:
+    if status is not None and may_pass(status):
         return False
     if isinstance(error, ccxt.BadRequest | ccxt.NotSupported | ccxt.ArgumentsRequired):
         return True
     if isinstance(error, ccxt.OperationRejected | ccxt.InvalidProxySettings):
         return True
-    return status is not None and status >= _REDIRECTION and status not in _PASSING
+    return status is not None and status >= _REDIRECTION
 
 
 def _shown(status: int | None) -> str:

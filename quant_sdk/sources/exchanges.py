@@ -88,10 +88,8 @@ class CcxtBars:
         self._timeframes = _timeframes(first.api.timeframes or {})
         self._interval_ms = float(first.api.rateLimit or 0)
         self._cost = 1.0
-        self.gives_next = exchange in _GIVE_NEXT
-        """An answer holds the next bars, however far off: an empty one says that none is left."""
-        self.recent_only = exchange in _RECENT_ONLY
-        """The venue gives its newest bars only: that older ones are absent proves nothing."""
+        self._gives_next = exchange in _GIVE_NEXT
+        self._recent_only = exchange in _RECENT_ONLY
 
     def __enter__(self) -> Self:
         return self
@@ -132,6 +130,8 @@ class CcxtBars:
             lookback=_LOOKBACK,
             max_requests_per_second=1000.0 / interval if interval else float("inf"),
             timeframes=self._timeframes,
+            recent_only=self._recent_only,
+            gives_next=self._gives_next,
         )
 
     @property
@@ -195,7 +195,7 @@ class CcxtBars:
                 request["name"],
             )
             self._cost = client.cost
-            if not (rows or self.recent_only or client.said_nothing()):
+            if not (rows or self._recent_only or client.said_nothing()):
                 raise malformed(self._venue, "it holds no list of bars")
             return rows
 

@@ -89,10 +89,7 @@ def fetch_bars(
     asks for nothing.
 
     Args:
-        source: who is asked. Two attributes of it count where they are true: ``recent_only``, its
-            answers hold its newest bars only, so that an old bar is absent proves nothing; and
-            ``gives_next``, asked since t it gives its next bars however far off they are, so an
-            empty answer proves that none is left.
+        source: who is asked.
         query: what is wanted; the range begins at the first opening on the grid.
         now_us: the present, microseconds since the epoch, UTC: only bars closed by then count.
         caller: makes a call, with retries and at the venue's rate (`quant_sdk.sources.calls`).
@@ -121,8 +118,8 @@ class _Fetch:
         self._first = self._timeframe.slot_of(query.start - 1) + 1
         self._open = self._timeframe.slot_of(now_us)
         self._beyond = min(self._timeframe.slot_of(query.end - 1) + 1, self._open)
-        self._recent_only = bool(getattr(source, "recent_only", False))
-        self._gives_next = bool(getattr(source, "gives_next", False))
+        self._recent_only = source.capabilities.recent_only
+        self._gives_next = source.capabilities.gives_next
         self._frames: list[pl.DataFrame] = []
         self._holes = _Holes()
         self._requests = 0

@@ -42,6 +42,10 @@ class Capabilities:
             corrections are seen.
         max_requests_per_second: what the venue allows.
         timeframes: bar lengths it gives, in this project's words.
+        recent_only: its answers hold its newest bars only: that an old bar is absent proves
+            nothing.
+        gives_next: asked since t it gives its next bars however far off they are: an empty answer
+            proves that none is left.
     """
 
     page_size: int
@@ -49,6 +53,8 @@ class Capabilities:
     lookback: int
     max_requests_per_second: float
     timeframes: tuple[str, ...]
+    recent_only: bool = False
+    gives_next: bool = False
 
 
 class BarSource(Protocol):

@@ -141,9 +141,6 @@ class FaultySource:
         """Those of the source within."""
         return self._source.capabilities
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
     def transform_query(self, query: BarQuery) -> dict[str, Any]:
         """Return the request of the source within."""
         return self._source.transform_query(query)

@@ -28,11 +28,11 @@ from quant_sdk.market.faults import Correction, Delisting, Faults, Storm
 from quant_sdk.market.market import Market
 from quant_sdk.market.server import MarketServer
 from quant_sdk.sources._exchange_client import Client
-from quant_sdk.sources._exchange_errors import retry_after_of
 from quant_sdk.sources.calls import Caller
 from quant_sdk.sources.credentials import Credentials
 from quant_sdk.sources.exchanges import CcxtBars
 from quant_sdk.sources.fetch import fetch_bars
+from quant_sdk.sources.http_answers import retry_after
 from quant_sdk.sources.limits import VenueLimit
 from quant_sdk.sources.markets import MarketIndex
 from quant_sdk.sources.protocol import BarQuery
@@ -568,6 +568,8 @@ def test_a_page_is_transformed_well_under_a_millisecond(source):
         ({"Retry-After": "3"}, 3.0),
         ({"Retry-After": " 0.5 "}, 0.5),
         ({"Retry-After": "-1"}, 0.0),
+        ({"Retry-After": "1e9"}, 86_400.0),
+        ({"Retry-After": "-inf"}, None),
         ({"Retry-After": "inf"}, None),
         ({"Retry-After": "nan"}, None),
         ({"Retry-After": "soon"}, None),
@@ -582,7 +584,7 @@ def test_a_page_is_transformed_well_under_a_millisecond(source):
     ],
 )
 def test_retry_after_is_seconds_or_a_date(headers, seconds):
-    assert retry_after_of(headers) == seconds
+    assert retry_after(headers) == seconds
 
 
 def market(unified, ident, **more):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -59,6 +60,9 @@ class Scripted:
             max_requests_per_second=10.0,
             timeframes=(timeframe.text,),
         )
+
+    def can(self, **capabilities):
+        self.capabilities = replace(self.capabilities, **capabilities)
 
     def transform_query(self, query):
         if query.timeframe not in self.capabilities.timeframes:
@@ -190,7 +194,7 @@ def test_a_venue_that_looks_at_half_of_what_it_declares_loses_no_bar():
 
 def test_a_venue_that_gives_its_next_bars_has_none_left_after_an_empty_answer():
     source = Scripted(us(slot) for slot in range(3))
-    source.gives_next = True
+    source.can(gives_next=True)
     assert holes(fetch(source, end=1000)) == [(3, 1000, "verified_empty")]
     assert len(source.asked) == 2
 
@@ -242,7 +246,7 @@ def test_a_venue_that_gives_its_newest_bars_whatever_it_is_asked_proves_nothing(
 
 def test_a_venue_that_never_gives_old_bars_proves_nothing():
     source = Scripted(us(slot) for slot in (6, 7, 9))
-    source.recent_only = True
+    source.can(recent_only=True)
     assert holes(fetch(source)) == [(0, 6, "fetch_failed"), (8, 9, "verified_empty")]
     assert 0 not in source.asked
 
@@ -406,7 +410,7 @@ def test_every_closed_bar_of_the_range_either_came_or_lies_in_one_hole(
         inclusive=inclusive,
         window=None if window is None else -(-page // window),
     )
-    source.gives_next = window is None
+    source.can(gives_next=window is None)
     source.script = script
     start, length, now = bounds
     query = BarQuery(

@@ -46,7 +46,7 @@ class Scripted:
                 reply = next(scripted.replies)
                 status, content, headers = reply(body) if callable(reply) else reply
                 content = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
+                self.send_response_only(status)
                 for name, value in {"Content-Length": len(content), **headers}.items():
                     self.send_header(name, str(value))
                 self.end_headers()
@@ -295,6 +295,7 @@ def test_a_status_tells_whether_another_try_makes_sense(asked, status, kind):
     [
         ({"Retry-After": "7"}, 7.0),
         ({"Retry-After": "0"}, 0.0),
+        ({"Retry-After": "1.5"}, 1.5),
         ({"Retry-After": "99999999"}, 86_400.0),
         ({"Retry-After": format_datetime(NOW + timedelta(seconds=90), usegmt=True)}, 90.0),
         ({"Retry-After": format_datetime(NOW - timedelta(hours=1), usegmt=True)}, 0.0),

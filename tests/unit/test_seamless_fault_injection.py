@@ -267,13 +267,13 @@ class Bars:
 
     id = "test"
     venue = "TEST"
-    gives_next = True
     capabilities = Capabilities(
         page_size=2,
         since_inclusive=True,
         lookback=0,
         max_requests_per_second=1e9,
         timeframes=("1h",),
+        gives_next=True,
     )
 
     def transform_query(self, query):
@@ -300,7 +300,7 @@ def test_a_source_without_plans_is_as_good_as_the_one_within(faults):
     whole, wrapped = fetch(Bars()), fetch(faults.source(Bars()))
     assert wrapped.bars.equals(whole.bars)
     assert wrapped.holes == whole.holes == ()
-    assert faults.source(Bars()).gives_next is True
+    assert faults.source(Bars()).capabilities.gives_next
 
 
 @pytest.mark.parametrize(

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from quant_registry.errors import SourceError, SourceRefused, VenueBusy
+from quant_sdk.sources.http_answers import BUSY, may_pass, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from quant_registry.clock import Clock
 
-_TOO_MANY: Final = 429
-_TOO_SLOW: Final = 408
-_SERVER: Final = 500
-_LONGEST_PATIENCE: Final = 86_400.0
 _READ: Final = 10_000
-_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,33 +40,19 @@ class Refusal:
             clock: tells how long it is to a date in ``Retry-After``.
         """
         told = f"{source} answered {self.status} for {market}"
-        if self.status == _TOO_MANY:
+        if self.status in BUSY:
             return VenueBusy(
                 f"{told}: too many requests",
                 fix="ask less often: max_requests_per_second in quant.yml, or quant throttle",
-                retry_after=self.patience(clock),
+                retry_after=retry_after(self.headers, clock.now()),
             )
-        if self.status >= _SERVER or self.status == _TOO_SLOW:
+        if may_pass(self.status):
             return SourceError(told, fix="try again later")
         named = self.named(body)
         return SourceRefused(
             f"{told}, about {named}" if named else told,
             fix="correct columns, filters and markets of the scanner file, or the session cookie",
         )
-
-    def patience(self, clock: Clock) -> float | None:
-        """Return the seconds of ``Retry-After``, a number or an HTTP date, a day at most.
-
-        None stands where the header is missing or neither.
-        """
-        text = (self.headers.get("Retry-After") or "").strip()
-        if text.isascii() and text.isdecimal() and len(text) <= _DIGITS:
-            return min(float(text), _LONGEST_PATIENCE)
-        try:
-            seconds = (parsedate_to_datetime(text) - clock.now()).total_seconds()
-        except (ValueError, TypeError, OverflowError):  # no date, or one without a zone
-            return None
-        return min(max(seconds, 0.0), _LONGEST_PATIENCE)
 
     def named(self, body: dict[str, Any]) -> str:
         """Return those words of our request that the refusal repeats in quotes, three at most."""
