@@ -9,6 +9,7 @@ import yaml
 
 from quant_registry.errors import Conflict, InvalidInput
 from quant_registry.files import read_bounded, write_atomic
+from quant_registry.settings import NAME, parse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from quant_registry.workspace import Workspace
 
 _KEY: Final = "stages"
-_NAME: Final = "quant.yml"
 
 
 def announce(workspace: Workspace, path: str) -> bool:
@@ -31,7 +31,7 @@ def announce(workspace: Workspace, path: str) -> bool:
     if after == before:
         return False
     if not write_atomic(workspace.settings, after, guard=lambda: _content(workspace) == before):
-        raise Conflict(f"{_NAME} changed meanwhile", fix="try again")
+        raise Conflict(f"{NAME} changed meanwhile", fix="try again")
     return True
 
 
@@ -46,11 +46,11 @@ def announced(text: str, path: str) -> str:
     Comments, order and quotes stay. Each way to write it is tried, and only one that reads back
     as the old settings and `path` behind the old stages is taken.
     """
-    old = _parsed(text)
+    old = parse_settings(text)
     stages = old.get(_KEY) or []
     if not isinstance(stages, list):
         raise InvalidInput(
-            f"{_NAME}: `{_KEY}` is not a list of module:NAME",
+            f"{NAME}: `{_KEY}` is not a list of module:NAME",
             fix=f'write it as {_KEY}: ["{path}"]',
         )
     if path in stages:
@@ -60,7 +60,7 @@ def announced(text: str, path: str) -> str:
         if _reads_as(candidate, wanted):
             return candidate
     raise Conflict(
-        f"{_NAME} is written in a way that cannot be added to safely",
+        f"{NAME} is written in a way that cannot be added to safely",
         fix=f"add {json.dumps(path)} to its list of {_KEY}, then try again",
     )
 
@@ -113,20 +113,6 @@ def _reads_as(text: str, wanted: dict[str, Any]) -> bool:
         return False
 
 
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidInput(
-            f"{_NAME} is not YAML: {' '.join(str(error).split())}", fix=f"repair {_NAME}"
-        ) from error
-    if settings is None:
-        return {}
-    if not isinstance(settings, dict):
-        raise InvalidInput(f"{_NAME} does not hold settings", fix=f"write {_KEY}: [...] into it")
-    return settings
-
-
 def _content(workspace: Workspace) -> bytes:
     try:
         return read_bounded(workspace.settings)
@@ -138,6 +124,4 @@ def _decoded(content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"{_NAME} is not UTF-8: {error}", fix=f"save {_NAME} as UTF-8"
-        ) from error
+        raise InvalidInput(f"{NAME} is not UTF-8: {error}", fix=f"save {NAME} as UTF-8") from error

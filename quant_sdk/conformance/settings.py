@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from quant_registry.errors import InvalidInput
-from quant_registry.files import read_bounded
+from quant_registry.settings import read_settings, section_of
 from quant_sdk.conformance.presets import PRESETS, STRICT
 from quant_sdk.conformance.report import Mode
 
@@ -45,18 +45,7 @@ def read_conformance_settings(workspace: Workspace) -> ConformanceSettings:
     Raises:
         InvalidInput: the file is no YAML, or a value is not possible; its place is named.
     """
-    import yaml
-
-    try:
-        document = yaml.safe_load(read_bounded(workspace.settings))
-    except FileNotFoundError:
-        return ConformanceSettings()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise InvalidInput(f"quant.yml is not YAML: {said}", fix="repair it there") from error
-    section = document
-    for key in SECTION.split("."):
-        section = section.get(key) if isinstance(section, dict) else None
+    section = section_of(read_settings(workspace), SECTION)
     return ConformanceSettings() if section is None else _parsed(section)
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from quant_registry.errors import InvalidInput
+from quant_registry.settings import read_settings, section_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from quant_registry.workspace import Workspace
 
-MAX_BYTES: Final = 1024 * 1024
 SCANNER_URL: Final = "https://scanner.tradingview.com"
 _VENUE: Final = re.compile(r"[A-Z0-9_]{1,32}")
 _EXCHANGE: Final = re.compile(r"[a-z0-9_]{1,32}")
@@ -72,33 +72,19 @@ def read_source_settings(workspace: Workspace) -> SourceSettings:
         InvalidInput: the file is too large or no YAML, or a value is not possible; its place is
             named.
     """
-    try:
-        with workspace.settings.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        return SourceSettings()
-    if len(content) > MAX_BYTES:
-        raise InvalidInput(
-            f"quant.yml is larger than {MAX_BYTES} bytes", fix=f"shorten {workspace.settings}"
-        )
-    return parse_source_settings(content)
+    return source_settings(read_settings(workspace))
 
 
-def parse_source_settings(content: bytes) -> SourceSettings:
-    """Return the section ``sources`` of a ``quant.yml``.
+def source_settings(settings: dict[str, Any]) -> SourceSettings:
+    """Return the section ``sources`` of what a ``quant.yml`` holds.
 
     Raises:
-        InvalidInput: as `read_source_settings`.
+        InvalidInput: a value is not possible; its place is named.
     """
-    import yaml
-
-    try:
-        document = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise InvalidInput(f"quant.yml is not YAML: {said}", fix="repair it there") from error
-    section = document.get("sources") if isinstance(document, dict) else None
-    return SourceSettings(**_read(section, "sources", _SECTION)) if section else SourceSettings()
+    section = section_of(settings, "sources")
+    if section is None:
+        return SourceSettings()
+    return SourceSettings(**_read(section, "sources", _SECTION))
 
 
 def _read(value: Any, place: str, keys: Mapping[str, Callable[[Any, str], Any]]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
-from .errors import BrokenPlugin
-from .files import read_bounded
+from .errors import BrokenPlugin, InvalidInput
+from .settings import read_settings, section_of
 from .spec import StageSpec, load_path
 
 if TYPE_CHECKING:
@@ -55,15 +55,12 @@ def _workspace_declarations(workspace: Workspace) -> Iterator[Declaration]:
 
 
 def _announced(workspace: Workspace) -> list[str]:
-    import yaml
-
     try:
-        settings: Any = yaml.safe_load(read_bounded(workspace.settings)) or {}
-    except yaml.YAMLError as error:
-        raise BrokenPlugin(
-            f"quant.yml is not YAML: {error}", fix=f"repair {workspace.settings}"
-        ) from error
-    paths = settings.get("stages", []) if isinstance(settings, dict) else None
+        paths = section_of(read_settings(workspace), "stages")
+    except InvalidInput as error:
+        raise BrokenPlugin(error.message, fix=error.fix) from error
+    if paths is None:
+        return []
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
         raise BrokenPlugin(
             "quant.yml: `stages` is not a list of module:NAME",

@@ -704,6 +704,8 @@ def test_a_workspace_may_have_schemas_of_its_own(workspace):
         "seamless: {conformance: {mode: lax}}",
         "seamless: {conformance: {modus: shadow}}",
         "seamless: {conformance: [shadow]}",
+        "seamless: {conformance: false}",
+        "seamless: [conformance]",
         "seamless: {conformance: {thresholds: 3}}",
         "{",
     ],

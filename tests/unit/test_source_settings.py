@@ -5,15 +5,15 @@ import dataclasses
 import pytest
 
 from quant_registry.errors import InvalidInput
+from quant_registry.settings import MAX_BYTES, parse_settings
 from quant_registry.workspace import Workspace
 from quant_sdk.sources.settings import (
-    MAX_BYTES,
     SCANNER_URL,
     ScannerSettings,
     SourceSettings,
     VenueSettings,
-    parse_source_settings,
     read_source_settings,
+    source_settings,
 )
 
 WHOLE = b"""
@@ -28,8 +28,12 @@ sources:
 """
 
 
+def settings_of(content):
+    return source_settings(parse_settings(content))
+
+
 def test_a_whole_section_is_read():
-    assert parse_source_settings(WHOLE) == SourceSettings(
+    assert settings_of(WHOLE) == SourceSettings(
         market="embedded",
         seed=11,
         venues={
@@ -42,17 +46,25 @@ def test_a_whole_section_is_read():
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"stages: []", b"sources:", b"[1, 2]", b"text"])
+@pytest.mark.parametrize("content", [b"", b"stages: []", b"sources:"])
 def test_without_a_section_the_real_venues_are_asked(content):
-    found = parse_source_settings(content)
+    found = settings_of(content)
     assert found == SourceSettings()
     assert found.market == "live"
     assert found.scanner.base_url == SCANNER_URL
 
 
+@pytest.mark.parametrize(
+    "content", [b"[1, 2]", b"text", b"{", b"sources: []", b"sources: false", b"sources: 0"]
+)
+def test_what_is_no_mapping_is_refused(content):
+    with pytest.raises(InvalidInput, match=r"quant\.yml"):
+        settings_of(content)
+
+
 def test_settings_do_not_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        parse_source_settings(WHOLE).seed = 3
+        settings_of(WHOLE).seed = 3
 
 
 def test_the_file_is_that_of_the_workspace(tmp_path):
@@ -98,7 +110,7 @@ def test_a_file_beyond_measure_is_refused(tmp_path):
 )
 def test_what_is_not_possible_is_refused_with_its_place(section, place, fix):
     with pytest.raises(InvalidInput) as caught:
-        parse_source_settings(f"sources: {section}".encode())
+        settings_of(f"sources: {section}".encode())
     assert place in caught.value.message
     assert fix in caught.value.fix
 
@@ -114,7 +126,7 @@ def test_what_is_not_possible_is_refused_with_its_place(section, place, fix):
     ],
 )
 def test_an_address_of_this_machine_or_a_secure_one_is_taken(address):
-    found = parse_source_settings(f"sources: {{scanner: {{base_url: '{address}'}}}}".encode())
+    found = settings_of(f"sources: {{scanner: {{base_url: '{address}'}}}}".encode())
     assert found.scanner.base_url == address
 
 
@@ -139,7 +151,7 @@ def test_an_address_of_this_machine_or_a_secure_one_is_taken(address):
 )
 def test_another_address_is_refused_and_its_password_is_not_shown(address):
     with pytest.raises(InvalidInput) as caught:
-        parse_source_settings(f"sources: {{scanner: {{base_url: '{address}'}}}}".encode())
+        settings_of(f"sources: {{scanner: {{base_url: '{address}'}}}}".encode())
     assert "sources.scanner.base_url" in caught.value.message
     assert "planted" not in str(caught.value.to_dict())
 
@@ -149,9 +161,9 @@ def test_another_address_is_refused_and_its_password_is_not_shown(address):
 )
 def test_what_is_no_yaml_is_refused(content):
     with pytest.raises(InvalidInput, match="not YAML"):
-        parse_source_settings(content)
+        settings_of(content)
 
 
 def test_a_tag_that_makes_objects_is_refused():
     with pytest.raises(InvalidInput, match="not YAML"):
-        parse_source_settings(b"sources: !!python/object/apply:os.getcwd []")
+        settings_of(b"sources: !!python/object/apply:os.getcwd []")

@@ -9,13 +9,14 @@ import pytest
 
 from quant_registry.clock import SystemClock
 from quant_registry.errors import InvalidInput, SourceError, SourceRefused
+from quant_registry.settings import parse_settings
 from quant_registry.workspace import Workspace
 from quant_sdk.market.faults import Faults
 from quant_sdk.market.market import Market
 from quant_sdk.market.server import MarketServer
 from quant_sdk.sources.fetch import fetch_bars
 from quant_sdk.sources.protocol import BarQuery
-from quant_sdk.sources.settings import parse_source_settings
+from quant_sdk.sources.settings import source_settings
 from quant_sdk.sources.venues import gives_bars, open_sources
 from quant_sdk.testing import FakeClock
 
@@ -162,7 +163,7 @@ def test_a_venue_that_nobody_knows_is_refused_with_what_to_write(opened):
     ],
 )
 def test_which_venues_give_bars_is_known_without_asking_them(section, given):
-    settings = parse_source_settings(f"sources: {section}".encode())
+    settings = source_settings(parse_settings(f"sources: {section}"))
     venues = ("BINANCE", "KRAKEN", "GATEIO", "FXCM", "NYSE")
     assert {venue for venue in venues if gives_bars(settings, venue)} == given
 
