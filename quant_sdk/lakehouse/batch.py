@@ -100,14 +100,17 @@ def frame_of(batch: Sequence[Incoming]) -> pl.DataFrame:
 
 
 def entries_of(batch: Sequence[Incoming], overlap: Overlap, commit: Commit) -> list[Entry]:
-    """Return the ledger entry of each source, once it is known where its rows meet others."""
+    """Return the ledger entry of each source, once it is known where its rows meet others.
+
+    A venue may bring several timeframes in one batch, each once.
+    """
     added = _prints(overlap.appended)
     new, old = _prints(overlap.corrected), _prints(overlap.old_values())
     counts = overlap.counts()
     nothing = (0, 0)
     entries = []
     for item in batch:
-        name = item.source
+        name = (item.source, item.timeframe)
         keys, values = added.get(name, nothing)
         change = new.get(name, nothing)[1] - old.get(name, nothing)[1]
         hashes = (keys, (values + change) % 2**64)
@@ -149,9 +152,10 @@ def _place(item: Incoming) -> tuple[str, str, int]:
     return item.timeframe, item.symbol, to_micros(item.bars["ts"][0])
 
 
-def _prints(frame: pl.DataFrame) -> dict[str, tuple[int, int]]:
-    """Return key and value hash of the rows of each source."""
+def _prints(frame: pl.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return key and value hash of the rows of each source and timeframe."""
     if not frame.height:
         return {}
-    sums = fingerprint(frame, by=("source",)).select("source", "key_hash", "value_hash")
-    return {source: (keys, values) for source, keys, values in sums.iter_rows()}
+    by = ("source", "timeframe")
+    sums = fingerprint(frame, by=by).select(*by, "key_hash", "value_hash")
+    return {(row[0], row[1]): (row[2], row[3]) for row in sums.iter_rows()}

@@ -35,14 +35,15 @@ class Overlap:
     identical: pl.DataFrame
     conflicting: pl.DataFrame
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return per source how many of its rows are in each place."""
-        found: dict[str, dict[str, int]] = {}
+    def counts(self) -> dict[tuple[str, str], dict[str, int]]:
+        """Return per source and timeframe how many of its rows are in each place."""
+        found: dict[tuple[str, str], dict[str, int]] = {}
         for name in ("appended", "corrected", "unchanged", "identical", "conflicting"):
             frame: pl.DataFrame = getattr(self, name)
             if frame.height:
-                for source, count in frame.group_by("source").len().iter_rows():
-                    found.setdefault(source, {})[name] = count
+                counted = frame.group_by("source", "timeframe").len()
+                for source, timeframe, count in counted.iter_rows():
+                    found.setdefault((source, timeframe), {})[name] = count
         return found
 
     def old_values(self) -> pl.DataFrame:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from _lake import answer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -245,3 +247,23 @@ def test_what_is_no_symbol_reaches_no_table(publisher, lakehouse, symbol):
     with pytest.raises(InvalidIdentifier):
         publisher.publish([incoming("first", {0: 1.0, 1: -2.0}, symbol=symbol)], commit(), NOW)
     assert versions(lakehouse) == [-1, -1, -1]
+
+
+def test_a_batch_may_hold_several_timeframes_of_one_venue(publisher, lakehouse):
+    def batch(*closes: float) -> list[Incoming]:
+        values = dict(enumerate(closes))
+        fours = {4 * hour: close for hour, close in values.items() if hour < 2}
+        return [
+            answer("venue", {"X:A": values, "X:B": {0: 1.0}}, str(closes)),
+            replace(answer("venue", {"X:A": fours}, str(closes)), timeframe="4h"),
+        ]
+
+    first = publisher.publish(batch(1.0, 2.0, 3.0, -1.0), commit(), NOW)
+    told = [(each.timeframe, each.rows, each.bars, each.quarantined) for each in first.entries]
+    assert told == [("1h", 5, 4, 1), ("4h", 2, 2, 0)]
+    assert is_proven(lakehouse)
+    again = publisher.publish(batch(1.0, 2.5, 3.0), commit("b2"), NOW)
+    told = [(each.timeframe, each.bars, each.corrected, each.unchanged) for each in again.entries]
+    assert told == [("1h", 0, 1, 3), ("4h", 0, 1, 1)]
+    assert all(each.unaccounted == 0 for each in (*first.entries, *again.entries))
+    assert is_proven(lakehouse)
