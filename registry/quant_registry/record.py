@@ -158,7 +158,7 @@ def records(
     workspace: Workspace,
     stage_id: str | None = None,
     *,
-    limit: int = 50,
+    limit: int | None = 50,
     before: str | None = None,
 ) -> Iterator[RunRecord]:
     """Yield the newest records, newest first; folders without a record are passed over.
@@ -166,7 +166,7 @@ def records(
     Args:
         workspace: where to look.
         stage_id: only runs of this stage.
-        limit: how many at most.
+        limit: how many at most; None for all.
         before: only runs that come after this run id in that order, for the next page.
     """
     recorded = (

@@ -259,13 +259,19 @@ def test_what_narrows_the_subject_down_has_reports_of_its_own(place):
 
 @pytest.mark.parametrize(
     "params",
-    [{"symbols": ["X:NOBODY"]}, {"timeframes": ["5m"]}, {"symbols": [A], "since": "2030-01-01"}],
+    [
+        {"symbols": ["X:NOBODY"]},
+        {"timeframes": ["5m"]},
+        {"symbols": [A], "since": "2030-01-01"},
+        {"since": "2030-01-01"},
+        {"until": "1990-01-01"},
+    ],
 )
-def test_a_name_without_rows_is_no_pass(place, params):
+def test_what_names_no_row_is_no_pass(place, params):
     place.fill(AAA=hours())
     record = place.run(STAGE, **params)
     assert (record.state, record.exit_code) == ("failed", 3)
-    assert "no rows" in record.error["message"]
+    assert "no row" in record.error["message"]
     assert place.store.nodes() == ()
 
 

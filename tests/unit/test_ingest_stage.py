@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import polars as pl
@@ -51,6 +52,16 @@ def test_every_closed_bar_of_the_window_is_there_and_no_other(setting):
     assert setting.runner.sdk.bars(SYMBOLS[0], "1h")["source"].unique().to_list() == [
         "loopback:binance"
     ]
+
+
+def test_two_timeframes_of_a_venue_are_told_apart(setting):
+    wanted = [{"timeframe": "1h", "depth_days": 5}, {"timeframe": "1d", "depth_days": 50}]
+    path = setting.runner.root / "data" / "candidates.json"
+    path.write_text(json.dumps({"data": [{"symbol": SYMBOLS[0], "ingest": wanted}]}))
+    assert ingest(setting)["rows"]["bars"] == 5 * 24 + 50
+    setting.clock.advance(86_400)
+    assert ingest(setting)["rows"]["bars"] == 24 + 1
+    assert ingest(setting, "data.verify")["health_check"] == "passed"
 
 
 def test_the_second_run_asks_for_nothing_and_changes_nothing(setting):

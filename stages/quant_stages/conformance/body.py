@@ -9,7 +9,7 @@ from quant_sdk.errors import ConformanceError
 from quant_sdk.observability.store import ReportStore
 from quant_sdk.observability.uri import ReportUri
 from quant_sdk.schemas.client import FileSchemaRegistry
-from quant_stages.conformance.looking import looker, nothing, pipeline_for, whole
+from quant_stages.conformance.looking import looker, pipeline_for, whole
 from quant_stages.conformance.params import CheckResult, Compared
 from quant_stages.conformance.subject import subject_of
 
@@ -50,7 +50,7 @@ def _examined(
     run: Run, params: ConformanceParams, subject: Subject, pipeline: ConformancePipeline
 ) -> Examination:
     look = looker(pipeline, subject, params, run.clock.now())
-    pieces = subject.pieces(params) or [nothing(pipeline)]
+    pieces = subject.pieces(params)
     run.expect(sum(len(piece.series) for piece in pieces))
     done: list[Looked] = []
     for looked in run.map(look, pieces, workers=params.workers or None):

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from quant_sdk.conformance.folder import Piece
 from quant_sdk.conformance.merging import merge
 from quant_sdk.conformance.pipeline import ConformancePipeline
+from quant_sdk.errors import NoData
 from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.schemas.client import FileSchemaRegistry
-from quant_sdk.schemas.dtypes import empty
 from quant_stages.conformance.subject import window_of
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from quant_sdk import Workspace
+    from quant_sdk.conformance.folder import Piece
     from quant_sdk.conformance.pipeline import ConformanceResult
     from quant_sdk.conformance.report import ConformanceReport
     from quant_stages.conformance.params import ConformanceParams
@@ -102,14 +102,15 @@ def looker(
     return look
 
 
-def nothing(pipeline: ConformancePipeline) -> Piece:
-    """Return a piece without rows, in the columns of the schema: the check of nothing."""
-    return Piece(series=(), rows=0, scan=empty(pipeline.setting.schema).lazy())
-
-
 def whole(looked: Iterable[Looked]) -> Examination:
-    """Return one examination of all pieces, of which there must be one at least."""
+    """Return one examination of all pieces.
+
+    Raises:
+        NoData: they have no row: a check of nothing would prove nothing.
+    """
     every = list(looked)
+    if not sum(each.report.rows_in for each in every):
+        raise NoData("there is no row to check", fix="name what is there, or widen the window")
     return Examination(
         report=merge(*(each.report for each in every)),
         stopped=any(each.stopped for each in every),

@@ -12,7 +12,7 @@ from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.lakehouse.snapshot import list_snapshots
 from quant_sdk.observability.regression import compare
 from quant_sdk.observability.store import ReportStore
-from quant_stages.conformance.looking import looker, nothing, pipeline_for, whole
+from quant_stages.conformance.looking import looker, pipeline_for, whole
 from quant_stages.conformance.subject import DEFAULT_TABLE, subject_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def rehearse(context: CheckContext) -> dict[str, Any]:
     pipeline = pipeline_for(workspace, params, subject.kind)
     look = looker(pipeline, subject, params, now)
     with ThreadPoolExecutor(params.workers or os.cpu_count()) as pool:
-        found = whole(pool.map(look, subject.pieces(params) or [nothing(pipeline)]))
+        found = whole(pool.map(look, subject.pieces(params)))
     report = found.report
     last = next(iter(ReportStore(workspace).history(subject.node, 1)), None)
     regression = compare(None if last is None else last.report, report)
