@@ -13,7 +13,7 @@ from deltalake import DeltaTable, WriterProperties, write_deltalake
 
 from quant_registry.run import Commit
 from quant_registry.workspace import Workspace
-from quant_sdk.conformance import check_many
+from quant_sdk.conformance import ConformancePipeline
 from quant_sdk.lakehouse.batch import Incoming
 from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.lakehouse.ledger import MANY
@@ -27,6 +27,7 @@ ROUNDS = 5
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 SYMBOL = "BINANCE:S100USDT"
 SOURCE = "ccxt:binance"
+PIPELINE = ConformancePipeline.partial_ok(True)
 CODEC = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=32 * 1024)
 FILE_BYTES = 64 * 2**20
 
@@ -94,7 +95,7 @@ def fill(path: Path) -> None:
 def correct(workspace: Workspace, standing: pl.DataFrame, factor: float) -> None:
     """Check and publish other values for bars that stand."""
     raw = _changed(standing, factor).with_columns(symbol=pl.lit(SYMBOL)).with_row_index("row")
-    checked = check_many(raw, Timeframe.parse("1m"))
+    checked = PIPELINE.admit(raw, Timeframe.parse("1m"))
     incoming = Incoming.of(
         checked,
         source=SOURCE,

@@ -87,6 +87,30 @@ def of_row(ts, values, step: Timeframe) -> str | None:  # noqa: PLR0911  a rule 
     return None
 
 
+def divided(rows, step: Timeframe) -> tuple[dict[int, str], list[int], int]:
+    """Return rule by row, kept rows in time order, identical duplicates: of one series.
+
+    Every return is judged, across gaps too. `rows` are ts in microseconds and the values.
+    """
+    rules = {i: rule for i, row in enumerate(rows) if (rule := of_row(row[0], row[1:], step))}
+    by_ts: dict[int, list[int]] = {}
+    for i, row in enumerate(rows):
+        if i not in rules:
+            by_ts.setdefault(row[0], []).append(i)
+    kept, duplicates = [], 0
+    for ts in sorted(by_ts):
+        same = by_ts[ts]
+        if len({bits(rows[i][1:]) for i in same}) > 1:
+            rules |= dict.fromkeys(same, "duplicate_conflict")
+        else:
+            kept.append(same[0])
+            duplicates += len(same) - 1
+    for before, i in itertools.pairwise(kept):
+        if rows[i][4] / rows[before][4] - 1 > 5.0:
+            rules[i] = "return_spike"
+    return rules, [i for i in kept if i not in rules], duplicates
+
+
 class Slow:
     """What the pipeline finds in bars of a market that never closes, series by series."""
 

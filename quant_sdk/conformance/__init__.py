@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from quant_registry.lazy import lazily
 
 if TYPE_CHECKING:
-    from quant_sdk.conformance.bars import CheckedBars, check_bars
+    from quant_sdk.conformance.bars import CheckedBars
     from quant_sdk.conformance.folder import Piece, pieces, run_files, run_folder
-    from quant_sdk.conformance.many import check_many
     from quant_sdk.conformance.merging import merge
     from quant_sdk.conformance.pipeline import STAGES, ConformancePipeline, ConformanceResult
     from quant_sdk.conformance.presets import PRESETS, Preset
@@ -39,8 +38,6 @@ __all__ = [
     "RuleRegistry",
     "SchemaFinding",
     "SeriesRollup",
-    "check_bars",
-    "check_many",
     "merge",
     "pieces",
     "run_files",
@@ -50,9 +47,8 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        ".bars": ("CheckedBars", "check_bars"),
+        ".bars": ("CheckedBars",),
         ".folder": ("Piece", "pieces", "run_files", "run_folder"),
-        ".many": ("check_many",),
         ".merging": ("merge",),
         ".pipeline": ("STAGES", "ConformancePipeline", "ConformanceResult"),
         ".presets": ("PRESETS", "Preset"),

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from quant_sdk.conformance.rule import marks, said
+from quant_sdk.conformance.selection import PLACE, none
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from quant_sdk.conformance.report import SeriesRollup
     from quant_sdk.conformance.rule import Asked, Rule
+    from quant_sdk.conformance.selection import Selection
 
 _SHOWN: Final = 300
+_MOST: Final = 2**53
+"""JSON numbers hold every whole number up to here."""
 _FOUND: Final = "quant_sdk.found"
 
 
@@ -49,18 +53,74 @@ def reasons(rule: Rule, rows: pl.DataFrame, asked: Asked) -> pl.Series:
     return _evaluated(rule, rows.rechunk(), lambda: said(rule, asked), pl.String)
 
 
+def ask_each(
+    rule: Rule, rows: pl.DataFrame, starts: pl.Series, asked: Asked
+) -> tuple[pl.Series, pl.Series]:
+    """Ask a rule of each series by itself: return where its rows break it, and why.
+
+    Args:
+        rule: of the scope ``series`` or ``arrival``.
+        rows: the rows of each series stand together.
+        starts: where each series begins (positions).
+        asked: as in `ask`.
+
+    Raises:
+        Crashed: as `ask`.
+    """
+    ends = starts.shift(-1, fill_value=rows.height)
+    broken, why = [none()], [pl.Series([], dtype=pl.String)]
+    for start, end in zip(starts, ends, strict=True):
+        own = rows.slice(start, end - start).rechunk()
+        bad = ask(rule, own, asked)
+        if bad.any():
+            broken.append((bad.arg_true() + start).cast(PLACE))
+            why.append(reasons(rule, own, asked).filter(bad))
+    return pl.concat(broken), pl.concat(why)
+
+
+def ask_pairs(rule: Rule, rows: Selection, pairs: pl.DataFrame, asked: Asked) -> pl.DataFrame:
+    """Ask a rule about each step from one row to another.
+
+    Args:
+        rule: looks at a row and the one before it.
+        rows: of series.
+        pairs: ``before``, ``at`` (positions).
+        asked: as in `ask`.
+
+    Returns:
+        The rows at ``at``: ``at``, ``bad``, ``reason``; ``before`` and ``after`` are the two times.
+
+    Raises:
+        Crashed: as `ask`.
+    """
+    both = pairs.select(pl.concat_list("before", "at").explode()).to_series()
+    steps = rows.rows(both)
+    told = steps.with_columns(
+        at=both,
+        bad=ask(rule, steps, asked),
+        reason=reasons(rule, steps, asked),
+        before=pl.col("ts").shift(1),
+        after="ts",
+    )
+    return told.gather_every(2, 1)
+
+
 def tally(rule: Rule, series: SeriesRollup, asked: Asked) -> int:
     """Return how much of a series breaks a rule of the scope ``rollup``.
 
     Raises:
-        Crashed: the rule raised, whatever it raised.
+        Crashed: the rule raised, whatever it raised; or what it gave counts nothing.
     """
     if rule.counts is None:
         raise Crashed(rule.id, "it counts nothing")
     try:
-        return int(rule.counts(series, asked))
+        given = rule.counts(series, asked)
+        found = int(given)
     except BaseException as error:
         raise crash(rule, error) from error
+    if found != given or not 0 <= found <= _MOST:
+        raise Crashed(rule.id, f"it counted {given!r}"[:_SHOWN])
+    return found
 
 
 def crash(rule: Rule, error: BaseException) -> Crashed:

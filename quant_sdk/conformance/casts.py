@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import polars as pl
 
-_EXACT: Final = {pl.Float64: 2**53, pl.Float32: 2**24}
+EXACT: Final = {pl.Float64: 2**53, pl.Float32: 2**24}
 """Up to these, every whole number has a float of its own."""
 
 
@@ -51,5 +51,5 @@ def _keeps(values: pl.Series, wanted: Any) -> bool:
     most: Any = values.max()
     if least is None:
         return True
-    bound = _EXACT.get(wanted.base_type())
+    bound = EXACT.get(wanted.base_type())
     return bound is not None and -bound <= least and most <= bound

@@ -6,12 +6,12 @@ Bars are counted in slots, their numbers on the grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from quant_sdk.conformance.openings import Openings, openings
-from quant_sdk.conformance.verified import without_empty
+from quant_sdk.conformance.verified import GAPS, without_empty
 from quant_sdk.lakehouse.coverage import slots_of
 
 if TYPE_CHECKING:
@@ -69,31 +69,22 @@ def completeness(  # noqa: PLR0913  bars, their grid, and what they are held aga
     spans = _spans(ts, steps, timeframe, also)
     spans = _looked_at(spans, timeframe, window)
     calendars = {symbol: calendar_of(symbol) for symbol in spans["symbol"]}
-    markets = openings(calendars, timeframe, *_reach(spans, timeframe, window))
+    late = _late(spans, timeframe, window)
+    looked = spans.select("symbol", start="low", end="high")
+    markets = openings(calendars, timeframe, pl.concat([looked, late]))
     holes = pl.concat([_inner(ts, steps, timeframe), *_edges(spans)])
     gaps = _expected(_clipped(holes, spans), markets)
     strays = pl.concat([_beyond(ts, spans, timeframe), *_closed(ts, spans, timeframe, markets)])
     gaps, empty = without_empty(gaps, window, timeframe)
     return Completeness(
         series=_counted(spans, gaps, empty, strays, calendars).with_columns(
-            behind=_behind(spans, timeframe, window, markets)
+            behind=_behind(spans, late, timeframe, window, markets)
         ),
         gaps=gaps,
         empty=empty,
         strays=strays,
         markets=markets,
     )
-
-
-def _reach(spans: pl.DataFrame, timeframe: Timeframe, window: Window) -> tuple[int, int]:
-    """Return the slots ``[low, high)`` that the question is about."""
-    ends: list[Any] = [spans["low"].min(), spans["first"].min()]
-    lasts: list[Any] = [spans["high"].max(), spans["last"].max()]
-    known = [end for end in ends if end is not None]
-    until = [end + 1 for end in lasts if end is not None]
-    if window.as_of is not None and until:
-        until.append(_last_slot(window, timeframe))
-    return min(known, default=0), max(until, default=0)
 
 
 def _spans(ts: pl.Series, steps: Steps, timeframe: Timeframe, also: Iterable[str]) -> pl.DataFrame:
@@ -252,21 +243,22 @@ def _counted(
     ).with_columns(missing=pl.col("unexplained") + pl.col("verified_empty"))
 
 
-def _behind(
-    spans: pl.DataFrame,
-    timeframe: Timeframe,
-    window: Window,
-    markets: _Markets,
-) -> pl.Series:
-    """Count the expected bars after the last one that have closed, verified-empty ones apart."""
+def _late(spans: pl.DataFrame, timeframe: Timeframe, window: Window) -> pl.DataFrame:
+    """Return the slots after the last bar of each series that have closed."""
     if window.as_of is None:
-        return pl.repeat(0, spans.height, eager=True, dtype=pl.Int64)
+        return pl.DataFrame(schema=GAPS)
     late = spans.select(
         "symbol",
         start=pl.coalesce(pl.col("last") + 1, pl.when(pl.col("high") > pl.col("low")).then("low")),
         end=_slot(_last_slot(window, timeframe)),
     )
-    late = _expected(late.filter(pl.col("end") > pl.col("start")), markets)
-    late, _ = without_empty(late, window, timeframe)
-    counts = late.group_by("symbol").agg(behind=(pl.col("end") - pl.col("start")).sum())
+    return late.filter(pl.col("end") > pl.col("start"))
+
+
+def _behind(
+    spans: pl.DataFrame, late: pl.DataFrame, timeframe: Timeframe, window: Window, markets: _Markets
+) -> pl.Series:
+    """Count the expected bars among the late ones, verified-empty ones apart."""
+    wanted, _ = without_empty(_expected(late, markets), window, timeframe)
+    counts = wanted.group_by("symbol").agg(behind=(pl.col("end") - pl.col("start")).sum())
     return spans.join(counts, on="symbol", how="left", maintain_order="left")["behind"].fill_null(0)

@@ -1,32 +1,39 @@
 """Divide the rows of many series of one timeframe: good bars, refused rows, identical duplicates.
 
 Few passes over all rows tell those that may be wrong; only these are asked rule by rule. The result
-is that of `check_bars` for each series by itself, in the order of the rules.
+is that of asking rule after rule of each series by itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from quant_sdk.conformance.asking import Crashed, ask, reasons
+from quant_sdk.conformance.asking import Crashed, ask, ask_each, ask_pairs, reasons
+from quant_sdk.conformance.divided import REFUSED, Divided
 from quant_sdk.conformance.rules.duplicate_conflict import differs_from_before
-from quant_sdk.conformance.selection import PLACE, Selection, none, places
+from quant_sdk.conformance.selection import (
+    PLACE,
+    Selection,
+    by_series,
+    none,
+    places,
+    series_starts,
+)
 from quant_sdk.conformance.steps import disordered, order_of, steps_of
-from quant_sdk.conformance.suspects import COVERED, leaps, suspects
-from quant_sdk.conformance.worth import flat_runs, volume_spikes
+from quant_sdk.conformance.suspects import COVERED, leaps, stays_above, suspects
+from quant_sdk.conformance.worth import flat_runs, volume_spikes, whole_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from quant_sdk.conformance.rule import Asked, Rule
     from quant_sdk.conformance.steps import Steps
 
     Hole = Callable[[pl.DataFrame, pl.DataFrame], pl.Series]
 
-REFUSED: Final = {"at": PLACE, "rule": pl.String, "reason": pl.String}
 NEEDED: Final = ("timestamp_missing", "off_grid", "duplicate_conflict")
 """The rules that are always asked: without them rows cannot be put one a bar."""
 
@@ -39,27 +46,6 @@ _OURS: Final = COVERED | {
     "return_spike",
     "volume_spike",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Divided:
-    """The rows of many series of one timeframe, each accounted for.
-
-    Attributes:
-        selection: the good rows, sorted by symbol and ts, each once.
-        steps: of the good rows.
-        refused: ``at`` (UInt32, position in the input), ``rule``, ``reason``, in no order.
-        twins: positions in the input of identical duplicates, which are dropped.
-        marks: positions in the input by rule, of rows that break it and stay.
-        crashed: rules that could not be asked.
-    """
-
-    selection: Selection
-    steps: Steps
-    refused: pl.DataFrame
-    twins: pl.Series
-    marks: Mapping[str, pl.Series]
-    crashed: Sequence[Crashed]
 
 
 def divide(
@@ -108,6 +94,7 @@ class _Divider:
 
     def divide(self) -> Divided:
         self._ask_rows()
+        self._ask_arrival()
         self._put_in_order()
         self._part_duplicates()
         self._judge_returns()
@@ -148,12 +135,9 @@ class _Divider:
             try:
                 bad = ask(rule, rows, self.asked)
                 broken = at.filter(bad)
-                if broken.is_empty():
+                told = rows.filter(bad)
+                if not self._settle(rule, broken, partial(reasons, rule, told, self.asked)):
                     continue
-                if rule.severity != "block":
-                    self._mark(rule, broken)
-                    continue
-                self._refuse(rule, broken, reasons(rule, rows.filter(bad), self.asked))
             except Crashed as error:
                 self.crashed.append(error)
                 continue
@@ -161,11 +145,33 @@ class _Divider:
             rows, at = rows.filter(~bad), at.filter(~bad)
         return refused
 
+    def _ask_arrival(self) -> None:
+        """Ask the rules about the order in which the rows of each series came."""
+        for rule in self.rules.values():
+            if rule.scope != "arrival" or not self._is_asked_by_itself(rule):
+                continue
+            if not self.steps.scattered:
+                self._ask_each(rule, self.rows, self.steps.starts)
+                continue
+            order = by_series(self.rows.column("symbol"))
+            rows = self.rows.ordered(order)
+            self._ask_each(rule, rows, series_starts(rows.column("symbol")), order)
+
+    def _is_asked_by_itself(self, rule: Rule) -> bool:
+        """Tell whether no step of ours speaks for a rule: it is a user's, or refuses late rows."""
+        if rule.id != "out_of_order":
+            return rule.id not in _OURS
+        return rule.severity == "block" and not self._late().is_empty()
+
+    def _late(self) -> pl.Series:
+        return disordered(self.steps, self.rows.column("ts"))
+
     def _put_in_order(self) -> None:
         ts = self.rows.column("ts")
-        late = disordered(self.steps, ts)
-        if "out_of_order" in self.rules:
-            self._mark(self.rules["out_of_order"], late)
+        late = self._late()
+        rule = self.rules.get("out_of_order")
+        if rule is not None and rule.severity != "block":
+            self._mark(rule, late)
         if self.steps.sorted:
             return
         if not self.steps.scattered and self.steps.names.is_sorted() and late.is_empty():
@@ -184,58 +190,59 @@ class _Divider:
         rows = rows.with_columns(group=group)
         differs = (pl.col("again") & differs_from_before()).any().over("group")
         rows = rows.with_columns(differs=differs)
-        rule = self.rules["duplicate_conflict"]
         conflicts = rows.filter("differs")
-        if conflicts.height:
-            self._refuse(rule, conflicts["at"], reasons(rule, conflicts, self.asked))
-        twins = rows.filter(~pl.col("differs") & pl.col("again"))["at"]
-        self.twins = self.rows.origin(twins)
-        if "identical_duplicate" in self.rules:
-            self._mark(self.rules["identical_duplicate"], twins)
-        self._drop(places(conflicts["at"], twins))
+        twins = rows.filter(~pl.col("differs") & pl.col("again"))
+        self._settle_rows("duplicate_conflict", conflicts)
+        if not self._settle_rows("identical_duplicate", twins):
+            self.twins = self.rows.origin(twins["at"])
+        self._drop(places(conflicts["at"], twins["at"]))
+
+    def _settle_rows(self, name: str, rows: pl.DataFrame) -> bool:
+        """Settle rows with their positions ``at``; return whether they are refused."""
+        rule = self.rules.get(name)
+        if rule is None:
+            return False
+        return self._settle(rule, rows["at"], partial(reasons, rule, rows, self.asked))
 
     def _judge_returns(self) -> None:
-        rule = self.rules.get("return_spike")
+        spike, after_gap = (self.rules.get(name) for name in ("return_spike", "return_after_gap"))
+        rule = spike or after_gap
         if rule is None:
             return
         came = pl.concat(self.refused)["at"]
         while (pairs := self._leaping(rule)) is not None:
             holes = self._holes(pairs, came)
             spikes = pairs.filter(~holes)
-            if spikes.height and rule.severity == "block" and self.hole is not None:
-                self._refuse(rule, spikes["at"], spikes["reason"])
+            if spike is not None and self._settle_told(spike, spikes):
                 self._drop(spikes["at"])
-                continue  # what stands before a bar now may be another one
-            self._settle(rule, spikes)
-            if "return_after_gap" in self.rules:
-                self._mark(self.rules["return_after_gap"], pairs.filter(holes)["at"])
+                if self.hole is not None:
+                    continue  # what stands before a bar now may be another one
+            if after_gap is not None:
+                self._settle_leaps(after_gap, pairs.filter(holes)["at"])
             return
 
-    def _settle(self, rule: Rule, spikes: pl.DataFrame) -> None:
-        if rule.severity != "block":
-            self._mark(rule, spikes["at"])
-        elif spikes.height:
-            self._refuse(rule, spikes["at"], spikes["reason"])
-            self._drop(spikes["at"])
+    def _settle_leaps(self, rule: Rule, at: pl.Series) -> None:
+        """Settle bars after a gap; with one that is refused go those that stay up there with it."""
+        if at.is_empty() or rule.severity != "block":
+            self._mark(rule, at)
+            return
+        limit = self.asked.limit("max_return")
+        pairs = stays_above(self.rows.column("close"), self.steps.starts, at, limit)
+        told = ask_pairs(rule, self.rows, pairs, self.asked)
+        if self._settle_told(rule, told):
+            self._drop(told["at"])
+
+    def _settle_told(self, rule: Rule, told: pl.DataFrame) -> bool:
+        return self._settle(rule, told["at"], lambda: told["reason"])
 
     def _leaping(self, rule: Rule) -> pl.DataFrame | None:
-        """Return the bars whose return is too large: at, reason, symbol, before and after."""
+        """Return what `ask_pairs` tells of the bars whose return is too large; None: of none."""
         limit = self.asked.limit("max_return")
         at = leaps(self.rows.column("close"), self.steps.starts, limit)
         if at.is_empty():
             return None
-        both = pl.DataFrame({"before": at - 1, "at": at}).select(
-            pl.concat_list("before", "at").explode()
-        )
-        rows = self.rows.rows(both.to_series())
-        told = rows.with_columns(
-            at=both.to_series(),
-            bad=ask(rule, rows, self.asked),
-            reason=reasons(rule, rows, self.asked),
-            before=pl.col("ts").shift(1),
-            after="ts",
-        )
-        return told.gather_every(2, 1).filter("bad")
+        pairs = pl.DataFrame({"before": at - 1, "at": at})
+        return ask_pairs(rule, self.rows, pairs, self.asked).filter("bad")
 
     def _holes(self, pairs: pl.DataFrame, came: pl.Series) -> pl.Series:
         if self.hole is None or pairs.is_empty():
@@ -245,42 +252,51 @@ class _Divider:
     def _ask_series(self) -> None:
         """Ask the rules that somebody added of each series."""
         for rule in self.rules.values():
-            if rule.scope not in ("series", "arrival") or rule.id in _OURS:
-                continue
-            try:
-                broken, why = self._of_each_series(rule)
-            except Crashed as error:
-                self.crashed.append(error)
-                continue
-            if rule.severity == "block":
-                self._refuse(rule, broken, why)
-                self._drop(broken)
-            else:
-                self._mark(rule, broken)
+            if rule.scope == "series" and rule.id not in _OURS:
+                self._ask_each(rule, self.rows, self.steps.starts)
 
-    def _of_each_series(self, rule: Rule) -> tuple[pl.Series, pl.Series]:
-        frame = self.rows.frame()
-        starts = self.steps.starts
-        ends = starts.shift(-1, fill_value=frame.height)
-        broken, why = [none()], [pl.Series([], dtype=pl.String)]
-        for start, end in zip(starts, ends, strict=True):
-            own = frame.slice(start, end - start).rechunk()
-            bad = ask(rule, own, self.asked)
-            if bad.any():
-                broken.append((bad.arg_true() + start).cast(PLACE))
-                why.append(reasons(rule, own, self.asked).filter(bad))
-        return pl.concat(broken), pl.concat(why)
+    def _ask_each(
+        self, rule: Rule, rows: Selection, starts: pl.Series, order: pl.Series | None = None
+    ) -> None:
+        """Ask a rule of each series of `rows`: ours, as they are or in the order of `order`."""
+        try:
+            broken, why = ask_each(rule, rows.frame(), starts, self.asked)
+        except Crashed as error:
+            self.crashed.append(error)
+            return
+        at = broken if order is None else order.gather(broken)
+        if self._settle(rule, at, lambda: why):
+            self._drop(at)
 
     def _note(self) -> None:
-        starts = self.steps.starts
-        if "volume_spike" in self.rules:
-            sigmas = self.asked.limit("volume_sigmas")
-            spikes = volume_spikes(self.rows.column("volume"), starts, sigmas)
-            self._mark(self.rules["volume_spike"], spikes)
-        if "flat_close" in self.rules:
-            length = int(self.asked.limit("flat_run"))
-            runs = flat_runs(self.rows.column("close"), starts, length)
-            self._mark(self.rules["flat_close"], runs)
+        """Settle what is worth a note; where it is refused, until no more of it is found."""
+        for name, find in (("volume_spike", self._busy), ("flat_close", self._flat)):
+            rule = self.rules.get(name)
+            while rule is not None and (at := find(rule)).len():
+                rows = self.rows.rows(at).with_columns(at=at)
+                if not self._settle_rows(name, rows):
+                    break
+                self._drop(at)
+
+    def _busy(self, _: Rule) -> pl.Series:
+        sigmas = self.asked.limit("volume_sigmas")
+        return volume_spikes(self.rows.column("volume"), self.steps.starts, sigmas)
+
+    def _flat(self, rule: Rule) -> pl.Series:
+        """Return where stalls begin; all of their bars, where they are refused."""
+        close, starts = self.rows.column("close"), self.steps.starts
+        begins = flat_runs(close, starts, int(self.asked.limit("flat_run")))
+        return whole_runs(close, starts, begins) if rule.severity == "block" else begins
+
+    def _settle(self, rule: Rule, at: pl.Series, why: Callable[[], pl.Series]) -> bool:
+        """Refuse rows where the rule blocks, mark them where it does not; tell which it was."""
+        if at.is_empty():
+            return False
+        if rule.severity != "block":
+            self._mark(rule, at)
+            return False
+        self._refuse(rule, at, why())
+        return True
 
     def _mark(self, rule: Rule, at: pl.Series) -> None:
         if at.is_empty():

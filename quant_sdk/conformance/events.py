@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from quant_sdk.conformance.asking import Crashed, ask, reasons
-from quant_sdk.conformance.divide import REFUSED, Divided
-from quant_sdk.conformance.selection import PLACE, Selection, none, places
+from quant_sdk.conformance.asking import Crashed, ask, ask_each, reasons
+from quant_sdk.conformance.divided import REFUSED, Divided
+from quant_sdk.conformance.selection import (
+    PLACE,
+    Selection,
+    by_series,
+    none,
+    places,
+    series_starts,
+)
 from quant_sdk.conformance.steps import Steps
 
 if TYPE_CHECKING:
@@ -18,6 +25,10 @@ if TYPE_CHECKING:
 
 KEY_CONFLICT: Final = "key_conflict"
 """Refuses rows of one key that differ, where no rule of the kind does."""
+
+_OURS: Final = frozenset({"trade_id_repeated"})
+"""Rules about series that tell symbols apart by themselves, and are asked once for all of them."""
+_NO_REASON: Final = pl.Series([], dtype=pl.String)
 
 
 def divide_events(
@@ -30,8 +41,7 @@ def divide_events(
         key: the columns that name a row; of rows that are equal in all columns the first is kept,
             rows that are not are refused, every one of them.
         asked: the thresholds.
-        rules: of the kind, in order: of the scope ``row`` first, then ``series``, which see all
-            rows of all symbols at once, sorted.
+        rules: of the kind, in order: of the scope ``row`` first, then ``arrival``, then ``series``.
 
     Returns:
         The good rows sorted by symbol and ts, as far as there are such columns.
@@ -56,11 +66,14 @@ class _Divider:
         for rule in self.rules:
             if rule.scope == "row":
                 self._apply(rule)
+        for rule in self.rules:
+            if rule.scope == "arrival":
+                self._apply_each(rule)
         order = self._sort()
         self._drop_twins()
         for rule in self.rules:
-            if rule.scope in ("series", "arrival"):
-                self._apply(rule)
+            if rule.scope == "series":
+                self._apply(rule) if rule.id in _OURS else self._apply_each(rule)
         self._part_keys()
         self.marks["out_of_order"] = [order]
         return Divided(
@@ -73,18 +86,44 @@ class _Divider:
         )
 
     def _apply(self, rule: Rule) -> None:
+        """Ask a rule of all rows at once."""
         rows = self.rows.frame()
         try:
             bad = ask(rule, rows, self.asked)
             at = bad.arg_true().cast(PLACE)
-            if at.is_empty():
-                return
-            if rule.severity != "block":
-                self.marks.setdefault(rule.id, []).append(self.rows.origin(at))
-                return
-            self._refuse(rule.id, at, reasons(rule, rows.filter(bad), self.asked))
+            why = reasons(rule, rows.filter(bad), self.asked) if at.len() else _NO_REASON
         except Crashed as error:
             self.crashed.append(error)
+            return
+        self._settle(rule, at, why)
+
+    def _apply_each(self, rule: Rule) -> None:
+        """Ask a rule of the rows of each symbol, in the order in which they stand here."""
+        order = pl.int_range(self.rows.height, dtype=PLACE, eager=True)
+        if "symbol" in self.rows.raw.columns:
+            order = by_series(self.rows.column("symbol"))
+        rows = self.rows.ordered(order)
+        try:
+            broken, why = ask_each(rule, rows.frame(), self._starts(rows), self.asked)
+        except Crashed as error:
+            self.crashed.append(error)
+            return
+        self._settle(rule, order.gather(broken), why)
+
+    def _starts(self, rows: Selection) -> pl.Series:
+        """Return where each symbol begins; without symbols, all rows are one series."""
+        if "symbol" in rows.raw.columns:
+            return series_starts(rows.column("symbol"))
+        return places(pl.Series([0] if rows.height else [], dtype=PLACE))
+
+    def _settle(self, rule: Rule, at: pl.Series, why: pl.Series) -> None:
+        """Refuse rows where the rule blocks, mark them where it does not."""
+        if at.is_empty():
+            return
+        if rule.severity == "block":
+            self._refuse(rule.id, at, why)
+        else:
+            self.marks.setdefault(rule.id, []).append(self.rows.origin(at))
 
     def _sort(self) -> pl.Series:
         """Sort by symbol and time; return where in the input a row came after a later one."""
@@ -132,14 +171,10 @@ class _Divider:
 
     def _steps(self) -> Steps:
         """Return where each symbol begins; steps of time have no meaning here."""
-        height = self.rows.height
-        if "symbol" in self.rows.raw.columns and height:
-            symbol = self.rows.column("symbol")
-            starts = (symbol != symbol.shift(1)).fill_null(value=True).arg_true().cast(PLACE)
-            names = symbol.gather(starts)
-        else:
-            starts = pl.Series([0] if height else [], dtype=PLACE)
-            names = pl.Series([""] if height else [], dtype=pl.String)
+        starts = self._starts(self.rows)
+        names = pl.Series([""]).new_from_index(0, starts.len())
+        if "symbol" in self.rows.raw.columns:
+            names = self.rows.column("symbol").gather(starts)
         return Steps(
             at=starts,
             begins=pl.repeat(value=True, n=starts.len(), eager=True),

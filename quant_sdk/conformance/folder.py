@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 import polars as pl
 
 from quant_registry.errors import InvalidInput, NoData, SourceUnreadable
+from quant_sdk.conformance.alike import made_alike
 from quant_sdk.conformance.merging import merge
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ PIECE_ROWS: Final = 2_000_000
 SUFFIXES: Final = (".parquet", ".feather", ".arrow", ".ipc", ".csv")
 
 _NAMES: Final = ("symbol", "timeframe")
+_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _READ: Final[Mapping[str, Callable[[Path], pl.LazyFrame]]] = {
     ".parquet": lambda path: pl.scan_parquet(path, hive_partitioning=False),
     ".csv": lambda path: pl.scan_csv(path, infer_schema_length=None, try_parse_dates=True),
@@ -77,23 +80,31 @@ def pieces(
 ) -> Iterator[Piece]:
     """Yield pieces of files; what is larger than `most_rows` is one series alone.
 
+    Files whose types differ are brought to one type where that loses nothing; series of files that
+    still differ are not in one piece.
+
     Args:
         paths: Parquet, Feather (Arrow IPC) or CSV.
-        root: folders below it named ``column=value`` give a column of text.
+        root: folders below it named ``column=value`` give a column of text; the value is read as
+            in an address (``%3A`` is a colon), as Hive's folders are written.
         most_rows: of a piece.
 
     Raises:
         SourceUnreadable: a file is none of these.
-        InvalidInput: files of one series have different columns.
+        InvalidInput: files of one series have different columns, or types of which none holds all
+            values.
     """
-    scans = {path: _scan(path, root) for path in paths}
+    scans = made_alike({path: _scan(path, root) for path in paths})
     held: dict[tuple[str | None, ...], dict[Path, int]] = {}
     for path, scan in scans.items():
         for name, rows in _series(path, scan):
             held.setdefault(name, {})[path] = rows
+    columns = {path: dict(scan.collect_schema()) for path, scan in scans.items()}
+    kinds = {name: columns[next(iter(files))] for name, files in held.items()}
     batch: list[tuple[str | None, ...]] = []
     for name in sorted(held, key=lambda each: tuple(part or "" for part in each)):
-        if batch and _rows([*batch, name], held) > most_rows:
+        full = _rows([*batch, name], held) > most_rows
+        if batch and (full or kinds[name] != kinds[batch[0]]):
             yield _piece(batch, held, scans)
             batch = []
         batch.append(name)
@@ -164,7 +175,10 @@ def _scan(path: Path, root: Path | None) -> pl.LazyFrame:
         raise SourceUnreadable(f"{path.name} cannot be read: {said}", fix="look at it") from error
     told = () if root is None else path.relative_to(root).parent.parts
     parts = dict(part.split("=", 1) for part in told if "=" in part)
-    return scan.with_columns(pl.lit(value).alias(name) for name, value in parts.items())
+    return scan.with_columns(
+        pl.lit(None if value == _NULL else unquote(value), dtype=pl.String).alias(unquote(name))
+        for name, value in parts.items()
+    )
 
 
 def _series(path: Path, scan: pl.LazyFrame) -> list[tuple[tuple[str | None, ...], int]]:
@@ -194,14 +208,15 @@ def _piece(
     scans: Mapping[Path, pl.LazyFrame],
 ) -> Piece:
     files = [path for path in scans if any(path in held[name] for name in names)]
-    parts = [_part(path, scans[path], names, held) for path in files]
-    schemas = {path: scans[path].collect_schema() for path in files}
+    schemas = {path: dict(scans[path].collect_schema()) for path in files}
     other = [path for path in files if schemas[path] != schemas[files[0]]]
     if other:
         raise InvalidInput(
             f"{files[0].name} and {other[0].name} have different columns or types",
             fix="check them one by one",
         )
+    order = list(schemas[files[0]])
+    parts = [_part(path, scans[path], names, held).select(order) for path in files]
     return Piece(series=tuple(names), rows=_rows(names, held), scan=pl.concat(parts))
 
 

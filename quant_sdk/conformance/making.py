@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import polars as pl
 
-from quant_registry.errors import InvalidInput, UnknownName
+from quant_registry.errors import Conflict, InvalidInput, UnknownName
 from quant_sdk.conformance.asking import Crashed
 from quant_sdk.conformance.divide import NEEDED
+from quant_sdk.conformance.report import Severity
 from quant_sdk.conformance.rule import Rule
 from quant_sdk.conformance.rule_registry import RuleRegistry
 from quant_sdk.conformance.rules import VALUES
-from quant_sdk.conformance.work import Setting, Window
+from quant_sdk.conformance.work import GRADED, Setting, Window
 from quant_sdk.lakehouse.calendars import calendar_name, named_calendar
 from quant_sdk.lakehouse.instants import optional_instant
 from quant_sdk.lakehouse.symbols import split_symbol
@@ -34,6 +35,7 @@ BAR_COLUMNS: Final = ("symbol", "timeframe", "ts", *VALUES)
 EMPTY_COLUMNS: Final = ("symbol", "timeframe", "start", "end")
 _LEAST: Final = {"flat_run": 2}
 _SHOWN: Final = 200
+_ODD: Final = (ValueError, TypeError)
 
 
 def setting_of(  # noqa: PLR0913  the arguments of the pipeline
@@ -50,12 +52,13 @@ def setting_of(  # noqa: PLR0913  the arguments of the pipeline
     """Return the setting of a pipeline; see `ConformancePipeline` for the arguments.
 
     Raises:
-        InvalidInput: a threshold or the schema is not possible.
+        InvalidInput: a threshold, a severity or the schema is not possible.
         UnknownName: a rule, threshold or schema is unknown.
     """
     registry = RuleRegistry.discover()
     chosen = _chosen(kind, registry, rules)
-    limits = _limits(chosen, preset, thresholds)
+    limits = _limits(registry, chosen, preset, thresholds)
+    _check_severities(preset, registry, chosen)
     return Setting(
         kind=kind,
         schema=_schema(kind, schema),
@@ -115,7 +118,7 @@ def frame_of(data: Any) -> pl.DataFrame:
     if hasattr(data, "__arrow_c_stream__"):
         try:
             found = pl.DataFrame(data)
-        except (pl.exceptions.PolarsError, ValueError, TypeError) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, *_ODD) as error:
             why = f": {' '.join(str(error).split())[:_SHOWN]}"
         else:
             if found.columns:
@@ -136,6 +139,11 @@ def _chosen(
     named = {rule.id: rule for rule in given}
     known = [rule for rule in registry.of_kind(kind) if rule.id in named or rule.id in NEEDED]
     own = [rule for rule in given if rule.id not in registry]
+    for rule in given:
+        if rule.id in registry and registry[rule.id] is not rule:
+            raise Conflict(
+                f"the rule {rule.id} is another one already", fix="give it an id of its own"
+            )
     wrong = [rule.id for rule in given if rule.kind != kind]
     if wrong:
         raise InvalidInput(
@@ -145,33 +153,69 @@ def _chosen(
 
 
 def _limits(
-    rules: Iterable[Rule], preset: Preset, given: Mapping[str, float | None]
+    registry: RuleRegistry,
+    rules: Iterable[Rule],
+    preset: Preset,
+    given: Mapping[str, float | None],
 ) -> dict[str, float | None]:
     known = {name: value for rule in rules for name, value in rule.thresholds.items()}
-    for name, value in given.items():
-        if name not in known and name not in preset.thresholds:
-            raise UnknownName(name, known, fix=f"the thresholds are {', '.join(sorted(known))}")
-        _check_limit(name, value, optional=known.get(name, 0) is None)
+    # A preset may be meant for other kinds too.
+    declared = {name: value for rule in registry for name, value in rule.thresholds.items()} | known
+    for name, value in (*preset.thresholds.items(), *given.items()):
+        if name not in declared:
+            fix = f"the thresholds are {', '.join(sorted(declared))}"
+            raise UnknownName(str(name), declared, fix=fix)
+        _check_limit(name, value, declared[name])
     return {**known, **preset.thresholds, **given}
 
 
-def _check_limit(name: str, value: float | None, *, optional: bool) -> None:
-    if value is None and optional:
+def _check_limit(name: str, value: Any, declared: float | None) -> None:
+    """Refuse a threshold that is no number of the kind that was declared."""
+    if value is None and declared is None:
         return
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    whole = type(declared) is int
+    kind = "whole number" if whole else "number"
     least = _LEAST.get(name, 0)
-    if not number or not math.isfinite(value) or value < least:  # type: ignore[arg-type, operator]
+    if not _is_number(value, whole=whole) or value < least:
         raise InvalidInput(
-            f"the threshold {name} is {value!r}", fix=f"write a number from {least}", name=name
+            f"the threshold {name} is {value!r}", fix=f"write a {kind} from {least}", name=name
         )
+
+
+def _is_number(value: Any, *, whole: bool) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return False
+    return not whole or value == int(value)
+
+
+def _check_severities(preset: Preset, registry: RuleRegistry, chosen: Iterable[Rule]) -> None:
+    known = [*(rule.id for rule in (*registry, *chosen)), *GRADED]
+    for name, severity in preset.severities.items():
+        if severity not in get_args(Severity):
+            raise InvalidInput(
+                f"the preset {preset.name} gives {name} the severity {severity!r}",
+                fix=f"write {', '.join(get_args(Severity))}",
+            )
+        # A plugin that cannot be imported may declare it; that it is broken is told already.
+        if name not in known and not registry.broken:
+            raise UnknownName(
+                name,
+                known,
+                fix=f"severities are of rules, or of the findings {', '.join(GRADED)}; "
+                "see: quant conformance rules",
+            )
+        if name in NEEDED and severity != "block":
+            raise InvalidInput(
+                f"the rule {name} cannot be {severity!r}: without it bars cannot be told apart",
+                fix=f"take {name} out of the severities of {preset.name}",
+            )
 
 
 def _graded(rule: Rule, preset: Preset, limits: Mapping[str, float | None]) -> Rule:
     """Return the rule with the severity that it has here."""
-    if rule.graver is not None and limits.get(rule.graver) is not None:
-        return replace(rule, severity="warn")
-    severity = preset.severities.get(rule.id, rule.severity)
-    return rule if rule.id in NEEDED else replace(rule, severity=severity)
+    graver = rule.graver is not None and limits.get(rule.graver) is not None
+    usual: Severity = "warn" if graver else rule.severity
+    return replace(rule, severity=preset.severities.get(rule.id, usual))
 
 
 def _schema(kind: str, schema: CanonicalSchema | str | None) -> CanonicalSchema:

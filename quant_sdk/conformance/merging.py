@@ -40,7 +40,7 @@ _GRAVITY: Final = ("note", "warn", "block")
 def merge(*reports: ConformanceReport) -> ConformanceReport:
     """Return the report of the union of the rows that `reports` are about.
 
-    The rows in samples keep their places in their own parts.
+    Rows in samples lose their place: it is one in their part.
 
     Raises:
         InvalidInput: there is none; they were made in different ways; or they share a series, whose
@@ -94,33 +94,37 @@ def _crashed(count: RuleCount) -> bool:
 
 
 def _sample(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    distinct = {str(row): row for row in rows}
-    return tuple(sorted(distinct.values(), key=_place)[:MOST_SAMPLED])
+    bare = [{name: value for name, value in row.items() if name != "row"} for row in rows]
+    crashed = {str(row): row for row in bare if "error" in row}
+    found = [*crashed.values(), *(row for row in bare if "error" not in row)]
+    return tuple(sorted(found, key=_place)[:MOST_SAMPLED])
 
 
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     """Sort as in a single report: the worst series first, rows by series and time."""
+    named = (row.get(name) for name in ("timeframe", "symbol", "ts"))
     return (
         -row.get("count", 0),
-        row.get("timeframe") or "",
-        row.get("symbol") or "",
-        row.get("ts") is None,
-        row.get("ts") or "",
-        row.get("row", 0),
+        *(part for value in named for part in (value is None, value or "")),
         str(row),
     )
 
 
 def _findings(reports: Iterable[ConformanceReport]) -> tuple[SchemaFinding, ...]:
-    """Return each finding once, and of each code and column a bounded number."""
-    kept: dict[tuple[str, str], set[SchemaFinding]] = {}
+    """Add up the rows of each code and column; of the details the first by the alphabet stays."""
+    found: dict[tuple[str, str], list[SchemaFinding]] = {}
     for report in reports:
         for each in report.schema_findings:
-            kept.setdefault((each.code, each.column), set()).add(each)
+            found.setdefault((each.code, each.column), []).append(each)
     return tuple(
-        each
-        for key in sorted(kept)
-        for each in sorted(kept[key], key=lambda found: found.detail)[:MOST_SAMPLED]
+        SchemaFinding(
+            code=code,
+            column=column,
+            severity=max((part.severity for part in parts), key=_GRAVITY.index),
+            detail=min(part.detail for part in parts),
+            count=sum(part.count for part in parts),
+        )
+        for (code, column), parts in sorted(found.items())
     )
 
 

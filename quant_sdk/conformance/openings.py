@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 
 class Openings:
-    """The expected slots within ``[low, high)`` of one calendar on one grid."""
+    """The expected slots of one calendar on one grid, within what is asked about.
 
-    def __init__(self, calendar: Calendar, timeframe: Timeframe, low: int, high: int) -> None:
+    Args:
+        calendar: the calendar.
+        timeframe: the grid.
+        reach: the slots ``[start, end)`` (Int64) that are asked about; they may overlap.
+    """
+
+    def __init__(self, calendar: Calendar, timeframe: Timeframe, reach: pl.DataFrame) -> None:
         self.calendar = calendar
-        whole = pl.DataFrame({"start": [low], "end": [high]}).cast(pl.Int64)
-        if low >= high:
-            whole = whole.head(0)
-        elif not calendar.always_open:
+        whole = _joined(reach)
+        if not calendar.always_open:
             whole = expected_only(whole, timeframe, calendar)
         self._starts, self._ends = whole["start"], whole["end"]
         lengths = self._ends - self._starts
@@ -79,20 +83,29 @@ class Openings:
         return self._starts.search_sorted(slots, side="right").cast(pl.Int64) - 1
 
 
+def _joined(reach: pl.DataFrame) -> pl.DataFrame:
+    """Return intervals as runs that neither overlap nor touch, sorted."""
+    known = reach.select("start", "end").filter(pl.col("end") > pl.col("start")).sort("start")
+    apart = (pl.col("start") > pl.col("end").cum_max().shift(1)).fill_null(value=False)
+    runs = known.group_by(apart.cum_sum().alias("run"), maintain_order=True)
+    return runs.agg(pl.col("start").first(), pl.col("end").max()).select("start", "end")
+
+
 def openings(
-    calendars: Mapping[str, Calendar], timeframe: Timeframe, low: int, high: int
+    calendars: Mapping[str, Calendar], timeframe: Timeframe, reach: pl.DataFrame
 ) -> list[tuple[Openings, list[str]]]:
-    """Return for each calendar its openings in ``[low, high)``, and the symbols that it is for.
+    """Return for each calendar its openings, and the symbols that it is for.
 
     Args:
         calendars: by symbol; symbols that share the object share its openings.
         timeframe: the grid.
-        low: the first slot.
-        high: the slot after the last.
+        reach: the slots ``symbol``, ``start``, ``end`` (Int64) that are asked about; the times of
+            one symbol are not laid out for those of another calendar, nor what lies between.
     """
     groups: dict[int, tuple[Calendar, list[str]]] = {}
     for symbol, calendar in calendars.items():
         groups.setdefault(id(calendar), (calendar, []))[1].append(symbol)
     return [
-        (Openings(calendar, timeframe, low, high), symbols) for calendar, symbols in groups.values()
+        (Openings(calendar, timeframe, reach.filter(pl.col("symbol").is_in(symbols))), symbols)
+        for calendar, symbols in groups.values()
     ]

@@ -52,7 +52,7 @@ def blocked(report: ConformanceReport) -> ConformanceError:
     blocking = {each.rule: each.count for each in report.rules if each.severity == "block"}
     told = [f"{count} x {rule}" for rule, count in blocking.items() if count]
     findings = [each for each in report.schema_findings if each.severity == "block"]
-    told += [f"{each.column}: {each.detail}" for each in findings]
+    told += [f"{each.column}: {each.told}" for each in findings]
     more = "" if len(told) <= _SHOWN else f", and {len(told) - _SHOWN} more"
     return ConformanceError(
         f"{report.node} does not conform to {report.schema_id}: {', '.join(told[:_SHOWN])}{more}",

@@ -227,22 +227,22 @@ class ConformancePipeline:
                 that were refused once get no benefit of the doubt.
 
         Returns:
-            As `check_many`; without the column ``symbol`` where `rows` has none.
+            Good bars, sorted by symbol and ts, and the rest; without the column ``symbol`` where
+            `rows` has none. A time or a symbol that `run` refuses is refused here too.
 
         Raises:
             ConformanceError: a rule crashed.
             InvalidInput: a column is of another type.
         """
-        from quant_sdk.conformance.admit import admit
+        from quant_sdk.conformance.admit import Admission
 
-        return admit(
-            self.setting,
-            rows,
-            timeframe,
+        return Admission(
+            setting=self.setting,
+            timeframe=timeframe,
             symbol=symbol,
             calendar_of=calendar_of,
             across_gaps=across_gaps,
-        )
+        ).divide(rows)
 
     def error(self, report: ConformanceReport) -> ConformanceError:
         """Return what says that data was stopped, with its report."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MOST_SAMPLED: Final = 5
 _Broken = dict[str, list[pl.DataFrame]]
-_ORDER: Final = ("timeframe", "symbol", "ts", "row")
+_ORDER: Final = ("timeframe", "symbol", "ts")
 
 
 def quality_flags(work: Work) -> None:
@@ -77,9 +77,9 @@ def _sample(work: Work, found: list[pl.DataFrame]) -> tuple[dict[str, Any], ...]
         return ()
     places = pl.concat(found)
     keys = [name for name in _ORDER if name in work.frame.columns]
-    order = work.frame.select(keys)[places["at"]].with_columns(row=places["at"])
-    by = [*keys, "row"]
-    first = order.with_columns(reason=places["reason"]).sort(by, nulls_last=True)
+    order = [work.frame[name].gather(places["at"]) for name in keys]
+    told = pl.DataFrame([*order, places["at"].alias("row"), places["reason"]])
+    first = told.sort([*keys, "row"], nulls_last=True)
     first = first.head(MOST_SAMPLED)
     rows = work.frame[first["row"]]
     return tuple(

@@ -7,7 +7,7 @@ This module loads no polars.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
@@ -25,6 +25,8 @@ Mode = Literal["blocking", "partial_ok", "shadow"]
 
 FLAGS: Final = ("warn", "block")
 """The severities that count as flags."""
+NULL: Final = "null_value"
+"""The code of the finding that a required column has nulls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +89,24 @@ class SeriesRollup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaFinding:
-    """How the frame departs from its canonical schema, a finding a column."""
+    """How the frame departs from its canonical schema, a finding a column.
+
+    Attributes:
+        detail: one sentence; where rows differ, it is about one of them.
+        count: the rows concerned: those that are refused, or, where the column as a whole is meant,
+            all of them.
+    """
 
     code: str
     severity: Severity
     column: str
     detail: str
+    count: int = 1
+
+    @property
+    def told(self) -> str:
+        """The detail with the rows concerned."""
+        return f"{self.detail} ({self.count} {'row' if self.count == 1 else 'rows'})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -110,8 +124,8 @@ class ConformanceReport:
 
     Attributes:
         rules: every rule that was asked, those without a finding included.
-        daily: ``symbol``, ``timeframe``, ``day``, ``expected``, ``present``, ``flags`` per series
-            and day in UTC, bounded.
+        daily: ``symbol``, ``timeframe``, ``day``, ``days``, ``expected``, ``present``, ``flags``
+            per series and day in UTC, bounded: an entry spans ``days`` days from ``day`` on.
         digest: the SHA-256 of everything else; computed when left empty.
     """
 
@@ -142,8 +156,7 @@ class ConformanceReport:
     @property
     def flags(self) -> int:
         """How many findings warn or block, of rules and of the schema."""
-        found = sum(each.count for each in self.rules if each.severity in FLAGS)
-        return found + sum(each.severity in FLAGS for each in self.schema_findings)
+        return sum(self.flagged.values())
 
     @property
     def flagged(self) -> dict[str, int]:
@@ -153,8 +166,24 @@ class ConformanceReport:
         }
         for finding in self.schema_findings:
             if finding.severity in FLAGS:
-                counts[finding.code] = counts.get(finding.code, 0) + 1
+                counts[finding.code] = counts.get(finding.code, 0) + finding.count
         return counts
+
+    @property
+    def deviations(self) -> tuple[SchemaFinding, ...]:
+        """The findings as a schema's governance judges them.
+
+        A null in a required column blocks there, also where a rule refuses the row, so that here it
+        is a note.
+        """
+        return tuple(
+            replace(
+                each,
+                severity="block" if each.code == NULL else each.severity,
+                detail=each.told,
+            )
+            for each in self.schema_findings
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, ``schema`` first."""

@@ -10,21 +10,22 @@ A rule marks rows with an expression. It is asked in one of four ways:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import polars as pl
+
+from quant_sdk.conformance.report import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from quant_sdk.conformance.report import SeriesRollup, Severity
+    from quant_sdk.conformance.report import SeriesRollup
     from quant_sdk.lakehouse.timeframe import Timeframe
 
 Scope = Literal["row", "series", "arrival", "rollup"]
-Thresholds = dict[str, float | None]
-
-KINDS: Final = ("bars", "ticks", "quotes")
+_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,6 @@ class Rule:
         nulls: the columns whose nulls it refuses itself, so that the schema need not.
         counts: of a ``rollup``: how much of one series breaks it.
         graver: the threshold that makes a note of a ``rollup`` a warning, once it has a value.
-        prepare: puts the rows of one series into the form that `bad` expects.
     """
 
     id: str
@@ -81,12 +81,24 @@ class Rule:
     nulls: tuple[str, ...] = ()
     counts: Callable[[SeriesRollup, Asked], int] | None = None
     graver: str | None = None
-    prepare: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
-    @property
-    def name(self) -> str:
-        """The id, as quarantined rows carry it."""
-        return self.id
+    def __post_init__(self) -> None:
+        """Refuse what would never be asked, or never stop anything, for a slip of the pen.
+
+        Raises:
+            ValueError: a field is not possible; it is named.
+        """
+        texts = {"severity": get_args(Severity), "scope": get_args(Scope)}
+        for name, known in texts.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} of the rule {self.id!r} is none of {', '.join(known)}")
+        for name in ("id", "kind"):
+            text = getattr(self, name)
+            if not isinstance(text, str) or not _ID.fullmatch(text):
+                raise ValueError(f"{name} of a rule is {text!r}: write small letters, digits and _")
+        if (self.counts if self.scope == "rollup" else self.bad) is None:
+            needed = "counts" if self.scope == "rollup" else "bad"
+            raise ValueError(f"the rule {self.id} of scope {self.scope} has no `{needed}`")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the declaration as JSON."""

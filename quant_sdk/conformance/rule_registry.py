@@ -85,7 +85,7 @@ class RuleRegistry:
 def _load(point: EntryPoint) -> tuple[Rule, ...]:
     try:
         found = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BrokenPlugin(
             f"the rules of {point.name!r} cannot be imported: {type(error).__name__}: {error}",
             fix=f"repair {point.value}, or uninstall what declares it",

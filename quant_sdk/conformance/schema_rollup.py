@@ -6,26 +6,29 @@ column is missing or of another type.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from quant_registry.errors import QuantError
 from quant_sdk.conformance.casts import cast, castable
+from quant_sdk.conformance.report import NULL
 from quant_sdk.conformance.selection import PLACE, Selection, none, places
 from quant_sdk.conformance.steps import steps_of
-from quant_sdk.conformance.timestamps import UTC_MICROS, instants, is_instant
+from quant_sdk.conformance.timestamps import UTC_MICROS, as_text, dates, instants, is_instant
 from quant_sdk.conformance.work import Part
 from quant_sdk.lakehouse.symbols import check_symbol
 from quant_sdk.lakehouse.timeframe import Timeframe
 from quant_sdk.schemas.dtypes import dtype_name, polars_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from quant_sdk.conformance.work import Work
+    from quant_sdk.conformance.work import Setting, Work
     from quant_sdk.schemas.schema import Column
 
+NULL_VALUE: Final = "null, where a value is required"
 _SHOWN: Final = 60
 
 
@@ -93,19 +96,29 @@ def _conformed(work: Work, name: str) -> pl.Series:
     column = work.setting.schema.column(name)
     assert column is not None  # noqa: S101  it is one of the schema's
     values = _times(work, values, column) if is_instant(column) else _typed(work, values, column)
-    if not column.nullable and values.null_count() and not _own_nulls(work, name):
-        lost = places(values.is_null().arg_true(), none())
-        given = work.raw[name].gather(lost).is_null()
-        work.refuse("null_value", name, lost.filter(given), "null, where a value is required")
+    if values.null_count() and not column.nullable:
+        _nulls(work, values, name)
     if column.enumeration is not None:
         known = values.is_null() | values.is_in(list(column.enumeration))
         _refuse_values(work, "unknown_value", values, (~known).arg_true(), column)
     return values
 
 
-def _own_nulls(work: Work, name: str) -> bool:
-    """Tell whether a rule refuses the nulls of a column by itself."""
-    return any(name in rule.nulls for rule in work.setting.rules)
+def _nulls(work: Work, values: pl.Series, name: str) -> None:
+    """Refuse the rows without a required value; where a rule does, only tell how many."""
+    lost = places(values.is_null().arg_true(), none())
+    given = lost.filter(work.raw[name].gather(lost).is_null())
+    if refuses_nulls(work.setting, name):
+        work.refuse(NULL, name, given, NULL_VALUE)
+    elif given.len():
+        work.find(NULL, "note", name, f"{NULL_VALUE}; a rule counts it", given.len())
+
+
+def refuses_nulls(setting: Setting, name: str) -> bool:
+    """Tell whether the schema refuses the nulls of a column, and no rule does so by itself."""
+    column = setting.schema.column(name)
+    required = column is not None and not column.nullable
+    return required and not any(name in rule.nulls for rule in setting.rules)
 
 
 def _times(work: Work, values: pl.Series, column: Column) -> pl.Series:
@@ -119,14 +132,14 @@ def _times(work: Work, values: pl.Series, column: Column) -> pl.Series:
     for code, severity, detail in taken.notes:
         work.find(code, severity, column.name, detail)
     for refusal in taken.refused:
-        work.refuse(refusal.code, column.name, refusal.at, refusal.detail)
+        work.refuse(refusal.code, column.name, refusal.at, refusal.why)
     return taken.values.alias(column.name)
 
 
 def _typed(work: Work, values: pl.Series, column: Column) -> pl.Series:
     wanted = _wanted(column)
     if values.dtype == wanted:
-        return values
+        return _dated(work, values)
     nothing = values.null_count() == values.len()
     if not nothing and not castable(values.dtype, wanted):
         return _wrong(work, values, column)
@@ -135,7 +148,17 @@ def _typed(work: Work, values: pl.Series, column: Column) -> pl.Series:
     found, lost = cast(values, wanted)
     work.find("cast", "note", column.name, f"{dtype_name(values.dtype)} as {dtype_name(wanted)}")
     _refuse_values(work, "lossy_cast", values, lost, column)
-    return found
+    return _dated(work, found)
+
+
+def _dated(work: Work, values: pl.Series) -> pl.Series:
+    """Refuse the rows with a date that cannot be one; other types are left as they are."""
+    if values.dtype != pl.Date:
+        return values
+    taken = dates(values)
+    for refusal in taken.refused:
+        work.refuse(refusal.code, values.name, refusal.at, refusal.why)
+    return taken.values
 
 
 def _wanted(column: Column) -> Any:
@@ -161,12 +184,21 @@ def _refuse_all(work: Work, code: str, reason: str) -> None:
 def _refuse_values(work: Work, code: str, values: pl.Series, at: pl.Series, column: Column) -> None:
     if at.is_empty():
         return
-    value = str(values[int(at[0])])[:_SHOWN]
-    why = {
-        "lossy_cast": f"{value} has no equal as {dtype_name(_wanted(column))}",
-        "unknown_value": f"{value!r} is none of {', '.join(column.enumeration or ())}",
-    }[code]
+    own = values.gather(at)
+    if code == "unknown_value":
+        known = ", ".join(column.enumeration or ())
+        why = _each(own, lambda value: f"{str(value)[:_SHOWN]!r} is none of {known}")
+    else:
+        wanted = dtype_name(_wanted(column))
+        why = as_text(own).str.slice(0, _SHOWN) + f" has no equal as {wanted}"
     work.refuse(code, column.name, at, why)
+
+
+def _each(values: pl.Series, say: Callable[[Any], str]) -> pl.Series:
+    """Return what is said of each value (String)."""
+    distinct = values.unique()
+    said = [say(value) for value in distinct]
+    return values.replace_strict(distinct, said, return_dtype=pl.String)
 
 
 def _parted(work: Work) -> None:
@@ -223,12 +255,20 @@ def _named(work: Work, rows: Selection) -> Selection:
 
 
 def _less_malformed(work: Work, rows: Selection, names: pl.Series) -> Selection:
-    wrong = {name: why for name in names.drop_nulls() if (why := _said(lambda: check_symbol(name)))}  # noqa: B023
+    wrong = malformed(names)
     if not wrong:
         return rows
-    at = rows.column("symbol").is_in(list(wrong)).arg_true()
-    work.refuse("malformed_symbol", "symbol", rows.origin(at), next(iter(sorted(wrong.values()))))
+    symbols = rows.column("symbol")
+    at = symbols.is_in(list(wrong)).arg_true()
+    why = _each(symbols.gather(at), wrong.__getitem__)
+    work.refuse("malformed_symbol", "symbol", rows.origin(at), why)
     return rows.without(at)
+
+
+def malformed(names: Iterable[str | None]) -> dict[str, str]:
+    """Return what is wrong with names that are no symbols; nulls are left to others."""
+    known = {name for name in names if name is not None}
+    return {name: why for name in known if (why := _said(partial(check_symbol, name)))}
 
 
 def _said(check: Callable[[], object]) -> str | None:

@@ -69,6 +69,19 @@ def places(*parts: pl.Series) -> pl.Series:
     return found[0].cast(PLACE) if found else none()
 
 
+def by_series(symbol: pl.Series) -> pl.Series:
+    """Return the order that puts the rows of each symbol together, as they come."""
+    frame = pl.DataFrame({"symbol": symbol})
+    order = frame.select(pl.arg_sort_by("symbol", maintain_order=True)).to_series()
+    return order.cast(PLACE)
+
+
+def series_starts(symbol: pl.Series) -> pl.Series:
+    """Return where each series begins in a column of symbols."""
+    first = pl.Series([] if symbol.is_empty() else [0], dtype=PLACE)
+    return places(first, symbol.ne_missing(symbol.shift(1)).arg_true())
+
+
 def none() -> pl.Series:
     """Return no position."""
     return pl.Series([], dtype=PLACE)

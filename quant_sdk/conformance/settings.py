@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from quant_registry.errors import InvalidInput
-from quant_registry.settings import read_settings, section_of
+from quant_registry.settings import check_keys, read_settings, section_of
 from quant_sdk.conformance.presets import PRESETS, STRICT
 from quant_sdk.conformance.report import Mode
 
@@ -45,7 +45,11 @@ def read_conformance_settings(workspace: Workspace) -> ConformanceSettings:
     Raises:
         InvalidInput: the file is no YAML, or a value is not possible; its place is named.
     """
-    section = section_of(read_settings(workspace), SECTION)
+    settings = read_settings(workspace)
+    parent, _, name = SECTION.partition(".")
+    if isinstance(around := settings.get(parent), dict):
+        check_keys(around, [name], parent)
+    section = section_of(settings, SECTION)
     return ConformanceSettings() if section is None else _parsed(section)
 
 

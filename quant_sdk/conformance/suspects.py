@@ -74,6 +74,34 @@ def _misshapen(raw: pl.DataFrame) -> list[pl.Series]:
     return each_block(raw.height, of_block)
 
 
+def stays_above(
+    close: pl.Series, starts: pl.Series, at: pl.Series, max_return: float
+) -> pl.DataFrame:
+    """Return ``before``, ``at``: the bars at `at`, and those that follow while they stay up there.
+
+    Each is held against the close of ``before``, the last bar before the first leap.
+
+    Args:
+        close: finite, above zero.
+        starts: the first row of each series.
+        at: rows that are above the row before by more than `max_return`; ascending.
+        max_return: 1 is +100 %.
+    """
+    ends = starts.shift(-1, fill_value=close.len())
+    found = [pl.DataFrame(schema={"before": PLACE, "at": PLACE})]
+    past = 0
+    for first, last in zip(at, ends.gather(ends.search_sorted(at, side="right")), strict=True):
+        if first < past:
+            continue
+        down = ~(close.slice(first, last - first) / close[first - 1] - 1 > max_return)
+        past = first + (down.arg_max() if down.any() else last - first)
+        run = pl.int_range(first, past, dtype=PLACE, eager=True)
+        found.append(
+            pl.DataFrame({"at": run}).select(pl.lit(first - 1, PLACE).alias("before"), "at")
+        )
+    return pl.concat(found)
+
+
 def leaps(close: pl.Series, starts: pl.Series, max_return: float) -> pl.Series:
     """Return the rows whose close may be above that of the row before by more than `max_return`.
 

@@ -18,11 +18,13 @@ from quant_sdk.conformance.events import KEY_CONFLICT, divide_events
 from quant_sdk.conformance.holes import never_came
 from quant_sdk.conformance.report import FLAGS, SeriesRollup
 from quant_sdk.conformance.rule import Asked
+from quant_sdk.conformance.selection import none, places
 from quant_sdk.lakehouse.coverage import opens_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from quant_sdk.conformance.divided import Divided
     from quant_sdk.conformance.work import Part, Work
 
 MOST_GAPS: Final = 10
@@ -128,15 +130,24 @@ def _counts(part: Part) -> Mapping[str, Mapping[str, int]]:
     """Return what was found of the rows of each series."""
     assert part.divided is not None  # noqa: S101
     divided = part.divided
-    rule = divided.refused["rule"]
-    places = {
-        "misaligned": divided.refused["at"].filter(rule == "off_grid"),
-        "conflicting_duplicates": divided.refused["at"].filter(rule == "duplicate_conflict"),
-        "identical_duplicates": divided.twins,
-        "out_of_order": divided.marks.get("out_of_order", divided.twins[:0]),
+    found = {
+        "misaligned": [_refused(divided, "off_grid")],
+        "conflicting_duplicates": [_refused(divided, "duplicate_conflict")],
+        "identical_duplicates": [divided.twins, _refused(divided, "identical_duplicate")],
+        "out_of_order": [
+            divided.marks.get("out_of_order", none()),
+            _refused(divided, "out_of_order"),
+        ],
     }
     symbol = divided.selection.raw["symbol"]
-    return {name: dict(symbol.gather(at).value_counts().iter_rows()) for name, at in places.items()}
+    return {
+        name: dict(symbol.gather(places(*at)).value_counts().iter_rows())
+        for name, at in found.items()
+    }
+
+
+def _refused(divided: Divided, rule: str) -> pl.Series:
+    return divided.refused.filter(pl.col("rule") == rule)["at"]
 
 
 def _named_gaps(

@@ -27,22 +27,28 @@ WRONG_UNIT: Final = to_micros(datetime(1970, 3, 1, tzinfo=UTC))
 
 _PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _MICROS: Final = 1_000_000
+_MOST: Final = 2**63 - 1
 _SHOWN: Final = "%Y-%m-%dT%H:%M:%S%.f"
+_SHOWABLE: Final = (
+    to_micros(datetime(1, 1, 1, tzinfo=UTC)),
+    to_micros(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+)
+"""Neither polars nor Python can write what lies far outside of these (microseconds)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Rows whose value cannot be taken, all for one reason.
+    """Rows whose value cannot be taken.
 
     Attributes:
         code: of the finding.
         at: positions (UInt32).
-        detail: the reason, one for all of them.
+        why: one reason for all of them, or one for each (String).
     """
 
     code: str
     at: pl.Series
-    detail: str
+    why: str | pl.Series
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +87,21 @@ def instants(values: pl.Series, column: Column) -> Taken | None:
     if values.dtype.is_integer():
         return _of_epochs(values, column)
     if values.dtype == pl.Date:
-        values = values.cast(pl.Datetime("us"))
+        values = values.cast(pl.Datetime("ms"))  # microseconds cannot hold every date
     if not isinstance(values.dtype, pl.Datetime):
         return None
     if values.dtype.time_zone is None:
         return _of_naive(values, column)
     return _in_micros(values)
+
+
+def dates(values: pl.Series) -> Taken:
+    """Return the values (Date); what lies outside the years 1 to 9999 is refused."""
+    times = values.cast(pl.Datetime("ms"))  # microseconds cannot hold every date
+    low, high = (_in_unit(each, "ms") for each in _SHOWABLE)
+    lost = (~times.to_physical().is_between(low, high)).arg_true()
+    refused = _refusals("implausible_time", times, lost, "is implausible as a date")
+    return Taken(values=_less(values, refused), refused=refused)
 
 
 def _of_epochs(values: pl.Series, column: Column) -> Taken:
@@ -95,15 +110,14 @@ def _of_epochs(values: pl.Series, column: Column) -> Taken:
         return _refused_whole(values, "undeclared_epoch", told)
     unit = str(column.unit)
     epochs = values.cast(pl.Int64, strict=False)
-    low, high = (each * _PER_SECOND[unit] // _MICROS for each in (EARLIEST, LATEST))
-    wrong = WRONG_UNIT * _PER_SECOND[unit] // _MICROS
+    low, high, wrong = (_in_unit(each, unit) for each in (EARLIEST, LATEST, WRONG_UNIT))
     frame = pl.DataFrame({"epoch": epochs, "given": values})
     epoch = pl.col("epoch")
     bad = (epoch < low) | (epoch >= high) | (epoch.is_null() & pl.col("given").is_not_null())
-    least: Any = epochs.min()
-    if least is not None and least >= 0:
-        # What reaches back beyond 1970 is no epoch in too fine a unit.
-        bad |= epoch < wrong
+    early = (epoch >= low) & (epoch < 0)
+    near = (epoch >= 0) & (epoch < wrong)
+    # Data that reaches back beyond 1970 has most of its early rows there; one such row is no proof.
+    bad |= near & (near.sum() > early.sum())
     lost = frame.select(pl.arg_where(bad)).to_series()
     refused = _refusals("implausible_time", values, lost, f"is implausible as an epoch in {unit}")
     kept = epochs.scatter(lost, None) if lost.len() else epochs
@@ -128,21 +142,23 @@ def _of_naive(values: pl.Series, column: Column) -> Taken:
             f"the schema's zone of {column.name} is {zone!r}",
             fix="write an IANA name, as in UTC or America/New_York",
         )
+    values, far = _plausible(values)
     aware = values.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
     taken = _in_micros(aware)
+    refused = (*far, *taken.refused)
     note: tuple[Note, ...] = (
         ("zone_assumed", "note", f"naive times were read as times of {zone}"),
     )
     lost = (aware.is_null() & values.is_not_null()).arg_true()
     if lost.is_empty():
-        return Taken(values=taken.values, notes=note, refused=taken.refused)
+        return Taken(values=taken.values, notes=note, refused=refused)
     early = values.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     twice = early.gather(lost).is_not_null()
     return Taken(
         values=taken.values,
         notes=note,
         refused=(
-            *taken.refused,
+            *refused,
             *_refusals("ambiguous_time", values, lost.filter(twice), f"exists twice in {zone}"),
             *_refusals("skipped_time", values, lost.filter(~twice), f"does not exist in {zone}"),
         ),
@@ -151,21 +167,33 @@ def _of_naive(values: pl.Series, column: Column) -> Taken:
 
 def _in_micros(values: pl.Series) -> Taken:
     """Return aware datetimes as us UTC; refuse those that are implausible or too fine."""
-    taken: tuple[Refusal, ...] = ()
-    if values.dtype == UTC_MICROS:
-        instant = values
-    else:
-        unit = getattr(values.dtype, "time_unit", "us")
-        taken = _whole_micros(values.to_physical(), values) if unit == "ns" else ()
-        instant = values.dt.cast_time_unit("us").dt.convert_time_zone("UTC")
-    micros = instant.to_physical()
-    least: Any = micros.min()
-    most: Any = micros.max()
-    if least is None or (least >= EARLIEST and most < LATEST):
-        return Taken(values=_less(instant, taken), refused=taken)
-    lost = ((micros < EARLIEST) | (micros >= LATEST)).arg_true()
-    implausible = _refusals("implausible_time", values, lost, "is implausible as a time")
-    return Taken(values=_less(instant, implausible + taken), refused=implausible + taken)
+    kept, far = _plausible(values)
+    if kept.dtype == UTC_MICROS:
+        return Taken(values=kept, refused=far)
+    fine = _whole_micros(kept.to_physical(), kept) if _unit(kept) == "ns" else ()
+    instant = kept.dt.cast_time_unit("us").dt.convert_time_zone("UTC")
+    return Taken(values=_less(instant, fine), refused=far + fine)
+
+
+def _plausible(values: pl.Series) -> tuple[pl.Series, tuple[Refusal, ...]]:
+    """Refuse datetimes that are implausible, in their own unit: not all can be had in another."""
+    low, high = (_in_unit(each, _unit(values)) for each in (EARLIEST, LATEST))
+    raw = values.to_physical()
+    least: Any = raw.min()
+    most: Any = raw.max()
+    if least is None or (least >= low and most < high):
+        return values, ()
+    lost = ((raw < low) | (raw >= high)).arg_true()
+    refused = _refusals("implausible_time", values, lost, "is implausible as a time")
+    return values.scatter(lost, None), refused
+
+
+def _unit(values: pl.Series) -> str:
+    return str(getattr(values.dtype, "time_unit", "us"))
+
+
+def _in_unit(micros: int, unit: str) -> int:
+    return micros * _PER_SECOND[unit] // _MICROS
 
 
 def _whole_micros(nanos: pl.Series, values: pl.Series) -> tuple[Refusal, ...]:
@@ -176,17 +204,18 @@ def _whole_micros(nanos: pl.Series, values: pl.Series) -> tuple[Refusal, ...]:
 def _refusals(code: str, values: pl.Series, at: pl.Series, why: str) -> tuple[Refusal, ...]:
     if at.is_empty():
         return ()
-    first = int(at[0])
-    told = f"{_text(values, first)} {why}"
-    detail = told if at.len() == 1 else f"{told}, in row {first} and {at.len() - 1} more"
-    return (Refusal(code=code, at=at, detail=detail),)
+    return (Refusal(code=code, at=at, why=as_text(values.gather(at)) + f" {why}"),)
 
 
-def _text(values: pl.Series, at: int) -> str:
-    value = values.slice(at, 1)
-    if isinstance(values.dtype, pl.Datetime):
-        return str(value.dt.replace_time_zone(None).dt.to_string(_SHOWN).item())
-    return str(value.item())
+def as_text(values: pl.Series) -> pl.Series:
+    """Return values as text; a datetime that polars cannot write as a number with its unit."""
+    if not isinstance(values.dtype, pl.Datetime):
+        return values.cast(pl.String)
+    unit, raw = _unit(values), values.to_physical()
+    low, high = (max(-_MOST, min(_in_unit(each, unit), _MOST)) for each in _SHOWABLE)
+    known = raw.is_between(low, high)
+    shown = values.scatter((~known).arg_true(), None).dt.replace_time_zone(None)
+    return shown.dt.to_string(_SHOWN).zip_with(known, raw.cast(pl.String) + f" {unit}")
 
 
 def _refused_whole(values: pl.Series, code: str, detail: str) -> Taken:
@@ -195,7 +224,7 @@ def _refused_whole(values: pl.Series, code: str, detail: str) -> Taken:
     return Taken(
         values=nothing,
         notes=((code, "block", detail),) if at.is_empty() else (),
-        refused=(Refusal(code=code, at=at, detail=detail),) if at.len() else (),
+        refused=(Refusal(code=code, at=at, why=detail),) if at.len() else (),
     )
 
 

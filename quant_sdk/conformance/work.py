@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from quant_sdk.conformance.asking import Crashed
-    from quant_sdk.conformance.divide import Divided
+    from quant_sdk.conformance.divided import Divided
     from quant_sdk.conformance.report import RuleCount, SeriesRollup, Severity
     from quant_sdk.conformance.rule import Rule
     from quant_sdk.conformance.steps import Steps
     from quant_sdk.lakehouse.calendars import Calendar
     from quant_sdk.lakehouse.timeframe import Timeframe
     from quant_sdk.schemas.schema import CanonicalSchema
+
+GRADED: Final = ("unexpected_column", "missing_column", "cast", "epoch_read", "zone_assumed")
+"""The findings that a preset may give another severity; all others refuse rows, and block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,25 +100,39 @@ class Work:
     rules: tuple[RuleCount, ...] = ()
     crashed: tuple[Crashed, ...] = ()
 
-    def find(self, code: str, severity: Severity, column: str, detail: str) -> None:
-        """Record what is wrong with a column."""
-        severity = self.setting.severities.get(code, severity)
+    def find(
+        self, code: str, severity: Severity, column: str, detail: str, rows: int | None = None
+    ) -> None:
+        """Record what is wrong with a column; what blocks refuses rows, and cannot be less.
+
+        It concerns so many `rows`; None: all of them.
+        """
+        count = self.raw.height if rows is None else rows
+        if severity != "block":
+            severity = self.setting.severities.get(code, severity)
         self.findings.append(
-            SchemaFinding(code=code, severity=severity, column=column, detail=detail)
+            SchemaFinding(code=code, severity=severity, column=column, detail=detail, count=count)
         )
 
-    def refuse(self, code: str, column: str, at: pl.Series, detail: str) -> None:
-        """Record a column's finding, and refuse the rows that it is about."""
+    def refuse(self, code: str, column: str, at: pl.Series, why: str | pl.Series) -> None:
+        """Record a column's finding, and refuse the rows that it is about.
+
+        Args:
+            code: of the finding.
+            column: the column.
+            at: the rows.
+            why: one reason for all of them, or one for each (String); the finding tells the first
+                by the alphabet, which does not depend on how rows are divided into frames.
+        """
         if at.is_empty():
             return
-        rows = f"{at.len()} rows" if at.len() > 1 else f"row {at[0]}"
+        told = why if isinstance(why, str) else str(why.min())
         self.findings.append(
-            SchemaFinding(code=code, severity="block", column=column, detail=f"{rows}: {detail}")
+            SchemaFinding(code=code, severity="block", column=column, detail=told, count=at.len())
         )
+        reason = pl.lit(f"{column}: {why}") if isinstance(why, str) else f"{column}: " + why
         self.refused.append(
-            pl.DataFrame({"at": at.cast(PLACE)}).with_columns(
-                rule=pl.lit(code), reason=pl.lit(f"{column}: {detail}")
-            )
+            pl.DataFrame({"at": at.cast(PLACE)}).with_columns(rule=pl.lit(code), reason=reason)
         )
 
     def crashes(self) -> Sequence[Crashed]:

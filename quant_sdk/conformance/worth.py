@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from quant_sdk.conformance.rules.volume_spike import ROUNDING
 from quant_sdk.conformance.selection import PLACE, each_pair, none, places
 
 if TYPE_CHECKING:
@@ -26,14 +27,21 @@ def volume_spikes(volume: pl.Series, starts: pl.Series, sigmas: float) -> pl.Ser
     """
     found = []
     for start, end in itertools.pairwise([*starts, volume.len()]):
-        own = volume.slice(start, end - start)
+        own = volume.slice(start, end - start).rechunk()  # a sum depends on the chunks
         mean, deviation, most = own.mean(), own.std(), own.max()
         if mean is None or deviation is None:
             continue
-        limit = mean + sigmas * deviation  # type: ignore[operator]
+        limit = mean + max(sigmas * deviation, ROUNDING * abs(mean))  # type: ignore[operator, arg-type]
         if most > limit:  # type: ignore[operator]
             found.append(((own > limit).arg_true() + start).cast(PLACE))
     return places(*found)
+
+
+def whole_runs(close: pl.Series, starts: pl.Series, begins: pl.Series) -> pl.Series:
+    """Return the positions of all bars of the runs of equal closes that begin at `begins`."""
+    changes = close.ne_missing(close.shift(1)).scatter(starts, values=True)
+    run = changes.cum_sum()
+    return run.is_in(run.gather(begins).implode()).arg_true().cast(PLACE)
 
 
 def flat_runs(close: pl.Series, starts: pl.Series, length: int) -> pl.Series:

@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-import itertools
 import math
 
 import polars as pl
 import pytest
-from _bars import bits, of_row
+from _bars import bits, divided
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quant_sdk.conformance.bars import check_bars
+from quant_sdk.conformance import ConformancePipeline
 from quant_sdk.conformance.rules import RULES
 from quant_sdk.lakehouse.timeframe import Timeframe
 
 MINUTE = 60_000_000
 TIMEFRAME = Timeframe.parse("1m")
+PIPELINE = ConformancePipeline.partial_ok(True)
 VALUES = ("open", "high", "low", "close", "volume")
 SCHEMA = {"ts": pl.Datetime("us", "UTC"), **dict.fromkeys(VALUES, pl.Float64)}
 GOOD = (10.0, 12.0, 9.0, 11.0, 5.0)
@@ -24,25 +24,8 @@ def raw(rows):
     return pl.DataFrame(rows, schema=SCHEMA, orient="row").with_row_index("row")
 
 
-def reference(rows, timeframe):
-    """Slow and obvious: rule by row number, kept row numbers in time order, duplicates."""
-    rules = {i: rule for i, row in enumerate(rows) if (rule := of_row(row[0], row[1:], timeframe))}
-    by_ts = {}
-    for i, row in enumerate(rows):
-        if i not in rules:
-            by_ts.setdefault(row[0], []).append(i)
-    kept, duplicates = [], 0
-    for ts in sorted(by_ts):
-        same = by_ts[ts]
-        if len({bits(rows[i][1:]) for i in same}) > 1:
-            rules |= dict.fromkeys(same, "duplicate_conflict")
-        else:
-            kept.append(same[0])
-            duplicates += len(same) - 1
-    for before, i in itertools.pairwise(kept):
-        if rows[i][4] / rows[before][4] - 1 > 5.0:
-            rules[i] = "return_spike"
-    return rules, [i for i in kept if i not in rules], duplicates
+def check(rows, timeframe=TIMEFRAME):
+    return PIPELINE.admit(rows, timeframe, across_gaps=True)
 
 
 prices = st.sampled_from([10.0, 11.0, 12.0, 9.0, 80.0, 0.0, -0.0, -1.0, math.nan, math.inf, None])
@@ -64,8 +47,8 @@ good_row = st.builds(
 )
 def test_every_row_goes_where_the_slow_reference_puts_it(rows, text):
     timeframe = Timeframe.parse(text)
-    rules, kept, duplicates = reference(rows, timeframe)
-    checked = check_bars(raw(rows), timeframe)
+    rules, kept, duplicates = divided(rows, timeframe)
+    checked = check(raw(rows), timeframe)
     assert dict(checked.quarantined.select("row", "rule").iter_rows()) == rules
     assert checked.bars["ts"].to_physical().to_list() == [rows[i][0] for i in kept]
     assert [bits(row[1:]) for row in checked.bars.rows()] == [bits(rows[i][1:]) for i in kept]
@@ -76,7 +59,7 @@ def test_every_row_goes_where_the_slow_reference_puts_it(rows, text):
 
 def test_clean_rows_are_passed_on_without_a_copy():
     frame = raw([(n * MINUTE, *GOOD) for n in range(100)])
-    checked = check_bars(frame, TIMEFRAME)
+    checked = check(frame)
     assert checked.bars.equals(frame.drop("row"))
     assert checked.quarantined.height == checked.identical_duplicates == 0
     addresses = {each["close"].to_arrow().buffers()[1].address for each in (checked.bars, frame)}
@@ -84,8 +67,8 @@ def test_clean_rows_are_passed_on_without_a_copy():
 
 
 def test_quarantine_has_one_shape_with_and_without_rows():
-    clean = check_bars(raw([(0, *GOOD)]), TIMEFRAME).quarantined
-    bad = check_bars(raw([(7, *GOOD)]), TIMEFRAME).quarantined
+    clean = check(raw([(0, *GOOD)])).quarantined
+    bad = check(raw([(7, *GOOD)])).quarantined
     assert clean.schema == bad.schema
     assert clean.columns == ["row", "ts", *VALUES, "rule", "reason"]
     assert bad["reason"].item() == "1970-01-01T00:00:00.000007Z is not an opening of the 1m grid"
@@ -93,8 +76,8 @@ def test_quarantine_has_one_shape_with_and_without_rows():
 
 def test_first_failing_rule_in_the_order_of_the_tuple_wins():
     row = (7, -1.0, -1.0, -1.0, math.nan, -1.0)
-    assert check_bars(raw([row]), TIMEFRAME).quarantined["rule"].to_list() == ["off_grid"]
-    assert [rule.name for rule in RULES] == [
+    assert check(raw([row])).quarantined["rule"].to_list() == ["off_grid"]
+    assert [rule.id for rule in RULES] == [
         "timestamp_missing",
         "off_grid",
         "non_finite",
@@ -108,7 +91,7 @@ def test_first_failing_rule_in_the_order_of_the_tuple_wins():
 
 def test_spike_says_both_closes_and_its_return():
     spike = (MINUTE, *(100.0 * price for price in GOOD[:4]), 1.0)
-    checked = check_bars(raw([(0, *GOOD), spike, (2 * MINUTE, *GOOD)]), TIMEFRAME)
+    checked = check(raw([(0, *GOOD), spike, (2 * MINUTE, *GOOD)]))
     (found,) = checked.quarantined.iter_rows(named=True)
     assert found["row"] == 1
     expected = "close 1100.0 after 11.0 is a return of +9900.0 %, above +500 %"
@@ -118,7 +101,7 @@ def test_spike_says_both_closes_and_its_return():
 
 def test_identical_spikes_are_one_quarantined_and_one_duplicate():
     spike = (MINUTE, *(100.0 * price for price in GOOD[:4]), 1.0)
-    checked = check_bars(raw([(0, *GOOD), spike, spike]), TIMEFRAME)
+    checked = check(raw([(0, *GOOD), spike, spike]))
     assert (checked.bars.height, checked.quarantined.height) == (1, 1)
     assert checked.identical_duplicates == 1
 
@@ -126,7 +109,7 @@ def test_identical_spikes_are_one_quarantined_and_one_duplicate():
 def test_volume_spikes_and_flat_closes_are_noted_and_kept():
     volumes = [1.0, 1.5] * 100 + [1e6]
     rows = [(n * MINUTE, *GOOD[:4], volume) for n, volume in enumerate(volumes)]
-    checked = check_bars(raw(rows), TIMEFRAME)
+    checked = check(raw(rows))
     assert checked.notes == {"volume_spike": 1, "flat_close": 1}
     assert checked.bars.height == len(rows)
 
@@ -135,11 +118,11 @@ def test_volume_spikes_and_flat_closes_are_noted_and_kept():
 def test_run_of_ten_equal_closes_is_flat(length, runs):
     closes = [10.0, *[11.0] * length, 10.5]
     rows = [(n * MINUTE, 10.0, 12.0, 9.0, close, None) for n, close in enumerate(closes)]
-    assert check_bars(raw(rows), TIMEFRAME).notes["flat_close"] == runs
+    assert check(raw(rows)).notes["flat_close"] == runs
 
 
 def test_no_rows_are_no_bars():
-    checked = check_bars(raw([]), TIMEFRAME)
+    checked = check(raw([]))
     assert checked.rows_in == checked.bars.height == 0
     assert checked.notes == {"volume_spike": 0, "flat_close": 0}
 
@@ -150,6 +133,6 @@ def test_a_frame_of_several_chunks_is_told_apart_as_one_of_a_single_chunk():
     frame = raw([*rows, *flawed])
     chunked = pl.concat([frame[:20], frame[20:30], frame[30:]], rechunk=False)
     assert chunked.n_chunks() == 3
-    checked, whole = check_bars(chunked, TIMEFRAME), check_bars(frame, TIMEFRAME)
+    checked, whole = check(chunked), check(frame)
     assert checked.quarantined.equals(whole.quarantined)
     assert checked.bars.equals(whole.bars)

@@ -50,7 +50,10 @@ def bare(report: ConformanceReport) -> dict:
     found = report.to_dict()
     del found["digest"]
     for rule in found["rules"]:
-        rule["sample"] = sorted(str({**row, "row": 0}) for row in rule["sample"])
+        rule["sample"] = sorted(
+            str({name: value for name, value in row.items() if name != "row"})
+            for row in rule["sample"]
+        )
     return found
 
 

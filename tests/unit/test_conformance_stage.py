@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
 from _lake import FIRST, HOUR, Lake, answer
+from deltalake import write_deltalake
 
 from quant_sdk.errors import InvalidParams, PrerequisitesNotMet
 from quant_sdk.lakehouse.snapshot import create_snapshot
+from quant_sdk.lakehouse.specs import VERIFIED_EMPTY
+from quant_sdk.lakehouse.table import Table
 from quant_sdk.observability import ReportStore
+from quant_sdk.schemas import FileSchemaRegistry
 from quant_sdk.schemas.state import State, write_states
-from quant_sdk.testing import StageRunner
+from quant_sdk.testing import FakeClock, StageRunner
 from quant_stages.conformance import STAGES
 
 STAGE = "seamless.conformance"
@@ -24,8 +29,8 @@ HOURS = 60
 class Workplace(StageRunner):
     """A workspace with the stage, a lakehouse, and a folder for files."""
 
-    def __init__(self, root):
-        super().__init__(root, STAGES)
+    def __init__(self, root, **options):
+        super().__init__(root, STAGES, **options)
         self.lake = Lake(self.root)
         self.files = self.root / "in"
         self.files.mkdir()
@@ -295,6 +300,29 @@ def test_staleness_is_counted_against_an_instant(place):
     assert place.report().series[0].behind > 3
 
 
+@pytest.mark.parametrize("by_snapshot", [False, True])
+def test_what_a_source_said_explains_a_gap_until_it_expires(tmp_path, by_snapshot):
+    clock = FakeClock()
+    with Workplace(tmp_path / "ws", clock=clock) as place:
+        place.fill(AAA=hours(without={5}))
+        told = {
+            "symbol": A, "timeframe": "1h", "start": FIRST + 5 * HOUR, "end": FIRST + 6 * HOUR,
+            "cause": "verified_empty", "detail": "", "source": "s", "run_id": "r",
+            "noted_at": clock.now(), "expires_at": clock.now() + 24 * HOUR,
+        }  # fmt: skip
+        known = Table(place.lake.path, VERIFIED_EMPTY)
+        rows = pl.DataFrame([told], schema=VERIFIED_EMPTY.columns)
+        known.append(rows, place.lake.commit("empty"), {})
+        tables = [place.lake.bars, known]
+        made = create_snapshot(place.workspace, "snap-1", tables, now=clock.now())
+        params = {"snapshot": made["id"]} if by_snapshot else {}
+        result = place.passed(**params)
+        assert (result["missing"], result["verified_empty"]) == (1, 1)
+        clock.advance(25 * 3600)
+        result = place.passed(**params)
+        assert (result["missing"], result["verified_empty"]) == (1, 0)
+
+
 def test_a_gate_refuses_what_is_worse_until_it_is_better(place):
     place.fill(AAA=hours(without={5}))
     assert place.passed(gate_worse=True)["regression"]["outcome"] == "first"
@@ -306,7 +334,7 @@ def test_a_gate_refuses_what_is_worse_until_it_is_better(place):
     bars(A).filter(pl.int_range(pl.len()) != 7).write_parquet(place.files / "a.parquet")
     for _ in range(2):
         error = place.blocked(path="in", node="files", gate_worse=True)
-        assert "worse than before: X:AAA 1h: 0 to 1" in error["message"]
+        assert "worse than before: missing bars X:AAA 1h: 0 to 1" in error["message"]
     assert place.store.latest("files").refused
     bars(A).write_parquet(place.files / "a.parquet")
     assert place.passed(path="in", node="files", gate_worse=True)["regression"]["outcome"] == "same"
@@ -321,6 +349,118 @@ def test_a_check_of_a_table_is_evidence_for_its_schema_and_one_of_files_is_not(p
     place.passed()
     [line] = checks.read_text().splitlines()
     assert json.loads(line)["node"] == "table:bars"
+
+
+def strict(place):
+    """Make bars strict as it is."""
+    fingerprint = FileSchemaRegistry(place.workspace).get("bars").fingerprint
+    state = State(
+        name="bars",
+        version=1,
+        fingerprint=fingerprint,
+        bundle="0" * 64,
+        approvers=("ann", "ben"),
+        promoted_by="ann",
+        promoted_at="2024-01-01T00:00:00Z",
+        run_id="r",
+    )
+    write_states(place.workspace, "bars", [state])
+
+
+def live(place, frame):
+    """Put rows in the place of the table bars, as a stranger would."""
+    folder = place.workspace.lakehouse / "bars"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    rows = frame.with_columns(bucket=pl.lit("2024-01"), source=pl.lit("s"))
+    write_deltalake(str(folder), rows, partition_by=["timeframe", "bucket"])
+
+
+@pytest.mark.parametrize("preset", ["strict-blocking", "permissive-dev"])
+def test_nulls_in_required_prices_fail_a_canary_and_stop_in_strict(place, preset):
+    row = pl.int_range(pl.len())
+    live(place, bars(open=pl.when(row < 5).then(None).otherwise("open")))
+    result = place.passed(mode="partial_ok", preset=preset)
+    checks = place.workspace.artifacts / "schemas" / "bars" / "checks-1.jsonl"
+    [line] = map(json.loads, checks.read_text().splitlines())
+    assert (line["passed"], line["count"]) == (False, 1)
+    [told] = line["findings"]
+    assert (told["code"], told["column"], told["severity"]) == ("null_value", "open", "block")
+    assert "5 rows" in told["detail"]
+    assert result["flagged"].get("non_finite") == result["flags"]  # each row is counted once
+    strict(place)
+    assert "open: null" in place.blocked(mode="partial_ok", preset=preset)["message"]
+
+
+def sides(count, *wrong):
+    """Return ticks of which the last have a side that is none."""
+    good = ["buy"] * (count - len(wrong))
+    return pl.DataFrame(
+        {
+            "symbol": [A if at % 2 else B for at in range(count)],
+            "ts": [FIRST + at * HOUR for at in range(count)],
+            "price": [1.0] * count,
+            "size": [1.0] * count,
+            "side": [*good, *wrong],
+            "trade_id": [str(at) for at in range(count)],
+        },
+        schema_overrides={"ts": pl.Datetime("us", "UTC")},
+    )
+
+
+def test_more_rows_of_one_schema_finding_are_worse(place):
+    params = {
+        "path": "in/ticks.parquet",
+        "data_schema": "ticks",
+        "mode": "partial_ok",
+        "node": "ticks",
+        "gate_worse": True,
+    }
+    sides(300, "B").write_parquet(place.files / "ticks.parquet")
+    assert place.passed(**params)["flagged"] == {"unknown_value": 1}
+    sides(300, *["B"] * 250).write_parquet(place.files / "ticks.parquet")
+    error = place.blocked(**params)
+    assert "schema finding unknown_value side: 1 to 250" in error["message"]
+    assert place.report("ticks").flags == 250
+
+
+def test_schema_findings_and_the_digest_do_not_depend_on_pieces(place):
+    wrong = [f"{sign}{at}" for at in range(20) for sign in "'!B"]
+    sides(200, *wrong).with_columns(odd=1).write_parquet(place.files / "ticks.parquet")
+    reports = []
+    for piece_rows in (1, 10_000):
+        place.passed(
+            path="in",
+            data_schema="ticks",
+            mode="partial_ok",
+            node=f"by{piece_rows}",
+            piece_rows=piece_rows,
+        )
+        reports.append(place.report(f"by{piece_rows}"))
+    one, other = reports
+    assert [(each.code, each.count) for each in one.schema_findings] == [
+        ("unexpected_column", 200),
+        ("unknown_value", 60),
+    ]
+    assert "is none of" in one.schema_findings[1].detail
+    assert replace(one, node="n", digest="").digest == replace(other, node="n", digest="").digest
+
+
+@pytest.mark.parametrize("piece_rows", [1, 61])
+def test_the_digest_of_broken_rules_does_not_depend_on_pieces(place, piece_rows):
+    flawed().write_parquet(place.files / "a.parquet")
+    place.blocked(path="in", node="files")
+    whole = place.report("files")
+    place.blocked(path="in", node="files", piece_rows=piece_rows)
+    assert place.report("files").digest == whole.digest
+
+
+def test_a_column_that_nobody_knows_is_no_worse_with_more_rows(place):
+    params = {"path": "in", "node": "files", "gate_worse": True}
+    bars().with_columns(odd=1).write_parquet(place.files / "a.parquet")
+    assert place.passed(**params)["flagged"] == {"unexpected_column": HOURS}
+    bars(count=HOURS + 9).with_columns(odd=1).write_parquet(place.files / "a.parquet")
+    assert place.passed(**params)["regression"]["outcome"] == "same"
+    assert place.report("files").flags == HOURS + 9
 
 
 def test_a_strict_schema_that_is_not_what_was_approved_stops_all_but_shadow(place):
@@ -408,11 +548,7 @@ def test_a_plan_tells_what_would_be_read(place):
         ({"path": "in"}, "no data files"),
         ({"path": "notes.txt"}, "no data file"),
         ({"path": "data/lakehouse/bars"}, "Delta table"),
-        ({"path": "good.parquet", "preset": "lax"}, "lax"),
         ({"path": "good.parquet", "data_schema": "bars/9"}, "bars/9"),
-        ({"path": "good.parquet", "node": "../up"}, "node"),
-        ({"path": "good.parquet", "since": "soon"}, "since"),
-        ({"path": "good.parquet", "as_of": "yesterday"}, "as_of"),
     ],
     ids=lambda item: str(item) if isinstance(item, dict) else "",
 )
@@ -423,6 +559,25 @@ def test_what_cannot_be_checked_is_a_missing_prerequisite(place, params, said):
         place.fill(AAA=hours(2))
     assert said in place.refused(**params)
     assert place.store.nodes() == ()
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"preset": "lax"}, "lax"),
+        ({"node": "../up"}, "node"),
+        ({"node": "a b"}, "node"),
+        ({"since": "soon"}, "since"),
+        ({"until": "now"}, "until"),
+        ({"as_of": "yesterday"}, "as_of"),
+        ({"timeframes": ("7x",)}, "7x"),
+    ],
+    ids=lambda item: str(item) if isinstance(item, dict) else "",
+)
+def test_what_is_wrong_by_itself_is_invalid_whatever_stands(place, params, said):
+    with pytest.raises(InvalidParams, match=said) as caught:
+        place.run(STAGE, **params)
+    assert caught.value.exit_code == 2
 
 
 def test_a_path_beside_a_table_is_refused(place):

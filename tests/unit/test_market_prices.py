@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quant_sdk.conformance.bars import check_bars
+from quant_sdk.conformance import ConformancePipeline
 from quant_sdk.errors import UnknownSymbol
 from quant_sdk.lakehouse.timeframe import Timeframe
 from quant_sdk.market.faults import Correction, Delisting, Faults, Halt
 from quant_sdk.market.listing import Instrument, Listing, standard_listing
 from quant_sdk.market.market import Market
 
+PIPELINE = ConformancePipeline.partial_ok(True)
 NOW = datetime(2026, 2, 3, 10, 0, 7, tzinfo=UTC)
 BTC = "BINANCE:BTCUSDT"
 HOUR = 3_600_000_000
@@ -31,6 +32,10 @@ def market(seed=7, **settings) -> Market:
 
 def raw(bars: pl.DataFrame) -> pl.DataFrame:
     return bars.with_row_index("row")
+
+
+def check(rows: pl.DataFrame, timeframe: str):
+    return PIPELINE.admit(rows, Timeframe.parse(timeframe), across_gaps=True)
 
 
 def test_the_same_seed_gives_the_same_bars_and_another_seed_others():
@@ -62,7 +67,7 @@ def test_any_part_of_a_page_is_the_same_as_the_part_alone(timeframe, ago, first,
 def test_no_bar_breaks_a_rule(symbol, timeframe):
     length = Timeframe.parse(timeframe).micros or 31 * 24 * HOUR
     bars = market().bars(symbol, timeframe, us(2026, 2, 3) - 2_000 * length, us(2027, 1, 1))
-    checked = check_bars(raw(bars), Timeframe.parse(timeframe))
+    checked = check(raw(bars), timeframe)
     assert checked.bars.height == bars.height > 20
     assert checked.quarantined.is_empty()
     assert not checked.notes.get("volume_spike")
@@ -149,7 +154,7 @@ def test_fx_rests_at_the_week_end_and_knows_no_volume():
     assert 6 not in days
     assert bars.filter(days == 7)["ts"].dt.hour().to_list() == [22, 23]
     assert bars["volume"].null_count() == bars.height > 40
-    assert check_bars(raw(bars), Timeframe.parse("1h")).quarantined.is_empty()
+    assert check(raw(bars), "1h").quarantined.is_empty()
 
 
 def test_an_unlisted_symbol_is_refused_with_its_neighbours():
@@ -184,7 +189,7 @@ def test_a_correction_changes_prices_from_its_request_on():
     after = changing.bars(*span)
     assert (after["close"] != before["close"]).to_list() == [False, True, True, False, False]
     assert after["close"][1] == pytest.approx(before["close"][1] * 1.1)
-    assert check_bars(raw(after), Timeframe.parse("1h")).quarantined.is_empty()
+    assert check(raw(after), "1h").quarantined.is_empty()
 
 
 def test_a_delisted_symbol_trades_no_more_and_keeps_its_past():

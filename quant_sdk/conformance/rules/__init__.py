@@ -26,25 +26,21 @@ from quant_sdk.conformance.rules.quote_non_positive_price import RULE as QUOTE_N
 from quant_sdk.conformance.rules.quote_non_positive_size import RULE as QUOTE_NON_POSITIVE_SIZE
 from quant_sdk.conformance.rules.quote_wide_spread import RULE as QUOTE_WIDE_SPREAD
 from quant_sdk.conformance.rules.return_after_gap import RULE as RETURN_AFTER_GAP
-from quant_sdk.conformance.rules.return_spike import MAX_RETURN
 from quant_sdk.conformance.rules.return_spike import RULE as RETURN_SPIKE
 from quant_sdk.conformance.rules.stale_series import RULE as STALE_SERIES
 from quant_sdk.conformance.rules.timestamp_missing import RULE as TIMESTAMP_MISSING
 from quant_sdk.conformance.rules.trade_id_repeated import RULE as TRADE_ID_REPEATED
 from quant_sdk.conformance.rules.trade_non_positive import RULE as TRADE_NON_POSITIVE
 from quant_sdk.conformance.rules.volume_spike import RULE as VOLUME_SPIKE
-from quant_sdk.conformance.rules.volume_spike import VOLUME_SIGMAS as SPIKE_SIGMAS
 
 __all__ = [
     "BARS",
     "BUILT_IN",
     "FLAT_RUN",
-    "MAX_RETURN",
     "NOTES",
     "PRICES",
     "QUOTES",
     "RULES",
-    "SPIKE_SIGMAS",
     "TICKS",
     "VALUES",
     "Asked",

@@ -37,18 +37,6 @@ def is_positive(*columns: str) -> pl.Expr:
     return pl.all_horizontal(fine).fill_null(value=False)
 
 
-def in_time_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """Sort the rows of one series by time, equal times as they came."""
-    return rows.sort("ts", "row")
-
-
-def without_twins(rows: pl.DataFrame) -> pl.DataFrame:
-    """Keep the first row of each ``ts``; after the conflicts only identical rows share one."""
-    return rows.filter(
-        pl.col("ts").ne_missing(pl.col("ts").shift(1)) | (pl.int_range(pl.len()) == 0)
-    )
-
-
 def say(template: str, *columns: str) -> Callable[[Asked], pl.Expr]:
     """Return a reason: `template` with the values of `columns` in place of its ``{}``."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from quant_sdk.conformance.rule import Rule
-from quant_sdk.conformance.rules._shared import OHLC, PRICES, VALUES, in_time_order, say
+from quant_sdk.conformance.rules._shared import OHLC, PRICES, VALUES, say
 
 if TYPE_CHECKING:
     from quant_sdk.conformance.rule import Asked
@@ -34,5 +34,4 @@ RULE: Final = Rule(
     scope="series",
     bad=duplicate_conflict,
     reason=say(f"another row has this timestamp and other values: {OHLC}", *PRICES),
-    prepare=in_time_order,
 )

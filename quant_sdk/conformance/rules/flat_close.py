@@ -26,14 +26,15 @@ def flat_close(asked: Asked) -> pl.Expr:
 
 def _reason(asked: Asked) -> pl.Expr:
     run = f"{asked.limit('flat_run'):g}"
-    return pl.format(f"{run} bars or more close at {{}}, from this one on", shown("close"))
+    return pl.format(f"{run} bars or more in a row close at {{}}", shown("close"))
 
 
 RULE: Final = Rule(
     id="flat_close",
     kind="bars",
     severity="note",
-    measures="stalls: runs of `flat_run` equal closes or more",
+    measures="stalls: runs of `flat_run` equal closes or more; the first bar is noted, and all of "
+    "them are refused where it blocks",
     source="Falkenberry (2002), High frequency data filtering: stale prices",
     scope="series",
     thresholds={"flat_run": FLAT_RUN},

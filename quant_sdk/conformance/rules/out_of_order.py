@@ -27,7 +27,8 @@ RULE: Final = Rule(
     id="out_of_order",
     kind="bars",
     severity="note",
-    measures="rows that came right after a later one of their series; they are put in order",
+    measures="rows that came right after a later one of their series; they are put in order, or "
+    "refused where it blocks",
     source="Falkenberry (2002), High frequency data filtering: sequence errors",
     scope="arrival",
     bad=out_of_order,

@@ -19,7 +19,8 @@ MAX_SPREAD: Final = 0.5
 def quote_wide_spread(asked: Asked) -> pl.Expr:
     """Mark the quotes whose spread is too large a share of their middle."""
     bid, ask = pl.col("bid"), pl.col("ask")
-    return (ask - bid) > asked.limit("max_spread") * (bid + ask) / 2
+    middle = bid / 2 + ask / 2  # their sum may be more than a float holds
+    return (ask - bid) > asked.limit("max_spread") * middle
 
 
 def _reason(asked: Asked) -> pl.Expr:

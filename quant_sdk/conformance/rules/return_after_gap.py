@@ -13,7 +13,7 @@ RULE: Final = Rule(
     kind="bars",
     severity="note",
     measures="returns above `max_return` from one side of a gap to the other: the price had time "
-    "to move, so the bar stays",
+    "to move, so the bar stays; where it blocks, the bar is refused, and all that stay up there",
     source="as return_spike; a return belongs to the time that it took",
     scope="series",
     thresholds={"max_return": MAX_RETURN},

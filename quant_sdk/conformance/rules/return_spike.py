@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from quant_sdk.conformance.rule import Rule
-from quant_sdk.conformance.rules._shared import close_return, shown, without_twins
+from quant_sdk.conformance.rules._shared import close_return, shown
 
 if TYPE_CHECKING:
     from quant_sdk.conformance.rule import Asked
@@ -40,5 +40,4 @@ RULE: Final = Rule(
     thresholds={"max_return": MAX_RETURN},
     bad=return_spike,
     reason=_reason,
-    prepare=without_twins,
 )

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from quant_sdk.conformance.rule import Asked
 
 VOLUME_SIGMAS: Final = 10.0
+ROUNDING: Final = 1e-9
+"""What is nearer to the mean than this share of it may differ by the rounding of the sum alone."""
 
 
 def volume_spike(asked: Asked) -> pl.Expr:
     """Mark the bars whose volume is far above the mean of their series."""
     volume = pl.col("volume")
-    return volume > volume.mean() + asked.limit("volume_sigmas") * volume.std()
+    mean, spread = volume.mean(), asked.limit("volume_sigmas") * volume.std()
+    return volume > mean + pl.max_horizontal(spread, ROUNDING * mean.abs())
 
 
 def _reason(asked: Asked) -> pl.Expr:
