@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quant_sdk.conformance.report import FLAGS
 from quant_sdk.observability._markup import Markup, number, share, tag, text, together
+from quant_sdk.observability.regression import MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,16 +24,6 @@ MOST_FIELDS: Final = 16
 MOST_CHANGES: Final = 50
 _LANE: Final = 190
 _SHORT: Final = 32
-
-_MEASURES: Final = {
-    "rule": "rule",
-    "schema": "schema finding",
-    "missing": "missing bars",
-    "behind": "bars behind",
-    "series": "series, its bars",
-    "first": "first bar",
-    "last": "last bar",
-}
 
 _RARE: Final = {
     "verified_empty": "Verified empty",
@@ -156,10 +147,11 @@ def schema_table(report: ConformanceReport) -> Markup:
     if not report.schema_findings:
         return tag("p", f"Columns, types and keys are as {report.schema_id} says.")
     rows = [
-        (each.column or "-", chip(each.severity), each.code, each.detail)
+        (each.column or "-", chip(each.severity), each.code, each.count, each.detail)
         for each in report.schema_findings
     ]
-    return table(f"Against {report.schema_id}.", ("Column", "Severity", "Finding", "Detail"), rows)
+    heads = ("Column", "Severity", "Finding", "Rows", "Detail")
+    return table(f"Against {report.schema_id}.", heads, rows)
 
 
 def changes_table(regression: Regression) -> Markup:
@@ -170,7 +162,7 @@ def changes_table(regression: Regression) -> Markup:
     rows = [
         (
             each.name,
-            _MEASURES[each.measure],
+            MEASURES[each.measure],
             tag("span", each.trend, class_=f"chip {_effect(each.effect)}"),
             _side(each.before),
             _side(each.after),
@@ -321,5 +313,5 @@ def severities(report: ConformanceReport) -> dict[str, int]:
     for each in report.rules:
         found[each.severity] += each.count
     for finding in report.schema_findings:
-        found[finding.severity] += 1
+        found[finding.severity] += finding.count
     return found

@@ -3,7 +3,8 @@
 Exact counts are compared, not shares: a flag that was not there makes a report worse, however many
 good rows came with it. What makes it worse, so that a gate may refuse it:
 
-- a rule or schema finding that flags (``warn``, ``block``) is ``new``, or counts more;
+- a rule or schema finding that flags (``warn``, ``block``) is ``new``, or counts more rows; a
+  warning about a column as a whole is no more with more rows;
 - a series lacks more bars than before, those that a source says are not there left out;
 - a series is ``gone``, or it begins later or ends earlier although the window is the same.
 
@@ -28,6 +29,17 @@ Effect = Literal["worse", "better", "none"]
 Measure = Literal["rule", "schema", "missing", "behind", "series", "first", "last"]
 Outcome = Literal["first", "same", "better", "worse", "mixed"]
 _Counts = dict[str, tuple[int, bool]]  # by name: how many, and whether they flag
+
+MEASURES: Final[dict[Measure, str]] = {
+    "rule": "rule",
+    "schema": "schema finding",
+    "missing": "missing bars",
+    "behind": "bars behind",
+    "series": "series, its bars",
+    "first": "first bar",
+    "last": "last bar",
+}
+"""What is compared, in words."""
 
 MOST_CHANGES: Final = 200
 """So many changes are kept, those that make it worse first; the counts are exact."""
@@ -131,8 +143,9 @@ def _findings(before: ConformanceReport, after: ConformanceReport) -> Iterator[C
         ("rule", old_rules, _rules(after)),
         ("schema", _schema(before), _schema(after)),
     )
+    lasting = _columns(before) & _columns(after)
     for measure, old, new in pairs:
-        for name in sorted({*old, *new}):
+        for name in sorted({*old, *new} - lasting):
             was, flagged = old.get(name, (0, False))
             now, flags = new.get(name, (0, False))
             if was != now:
@@ -165,8 +178,17 @@ def _schema(report: ConformanceReport) -> _Counts:
     for finding in report.schema_findings:
         name = f"{finding.code} {finding.column}".strip()
         count, flags = counts.get(name, (0, False))
-        counts[name] = (count + 1, flags or finding.severity in FLAGS)
+        counts[name] = (count + finding.count, flags or finding.severity in FLAGS)
     return counts
+
+
+def _columns(report: ConformanceReport) -> set[str]:
+    """Return the findings that are about a column as a whole, in all rows, and refuse none."""
+    return {
+        f"{each.code} {each.column}".strip()
+        for each in report.schema_findings
+        if each.severity != "block" and each.count == report.rows_in
+    }
 
 
 def _series(before: ConformanceReport, after: ConformanceReport) -> Iterator[Change]:
@@ -221,7 +243,7 @@ def _unexplained(item: SeriesRollup) -> int:
 
 
 def _by_name(report: ConformanceReport) -> dict[str, SeriesRollup]:
-    return {f"{item.symbol} {item.timeframe}": item for item in report.series}
+    return {f"{item.symbol} {item.timeframe}".strip(): item for item in report.series}
 
 
 def _caveats(before: ConformanceReport, after: ConformanceReport) -> Iterator[str]:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from quant_registry.clock import iso
-from quant_registry.errors import Conflict, Corrupted, InvalidIdentifier, NoData, UnknownName
+from quant_registry.errors import (
+    Conflict,
+    Corrupted,
+    InvalidIdentifier,
+    NoData,
+    OutsideWorkspace,
+    UnknownName,
+)
 from quant_registry.files import make_folder, read_json, to_json, write_atomic
 from quant_sdk.observability.regression import compare
 from quant_sdk.observability.saved import Entry, SavedReport
@@ -59,9 +66,21 @@ class ReportStore:
 
     def nodes(self) -> tuple[str, ...]:
         """Return the nodes that have reports, sorted."""
-        if not self._home.is_dir():
-            return ()
-        return tuple(sorted(path.name for path in self._home.iterdir() if _is_node(path.name)))
+        return tuple(sorted(path.name for path in self._inside() if self._is_node(path)))
+
+    def strange(self) -> tuple[str, ...]:
+        """Return what stands among the nodes and is none, seen from the workspace, sorted."""
+        odd = (path for path in self._inside() if not self._is_node(path))
+        return tuple(sorted(map(self._workspace.display, odd)))
+
+    def _inside(self) -> Iterator[Path]:
+        return self._home.iterdir() if self._home.is_dir() else iter(())
+
+    def _is_node(self, path: Path) -> bool:
+        try:
+            return self.folder(path.name).is_dir()
+        except (InvalidIdentifier, OutsideWorkspace):
+            return False
 
     def entries(self, node: str) -> tuple[Entry, ...]:
         """Return a node's reports, newest first; reads no file."""
@@ -244,11 +263,3 @@ def _named(entries: tuple[Entry, ...], wanted: ReportUri) -> Entry:
     known = [entry.digest for entry in entries[:3]]
     problem = "several begin so; give more digits" if found else f"the last are {', '.join(known)}"
     raise UnknownName(wanted.digest, fix=problem)
-
-
-def _is_node(name: str) -> bool:
-    try:
-        check_node(name)
-    except InvalidIdentifier:
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,7 @@ APPROVAL: Final = "schema_approval/1"
 LASTS: Final = timedelta(days=30)
 """How long an approval holds by default."""
 LONGEST: Final = timedelta(days=365)
+_TAG: Final = re.compile(r"\+[^@]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +50,8 @@ class Approval:
 
     @property
     def person(self) -> str:
-        """What tells approvers apart: capitals do not."""
-        return self.approver.casefold()
+        """What tells approvers apart; see `person`."""
+        return person(self.approver)
 
     def holds(self, schema: CanonicalSchema, now: datetime) -> bool:
         """Tell whether it counts for `schema` as it is at `now`."""
@@ -90,6 +92,12 @@ class Approval:
             approved_at=parse_iso(found["approved_at"]),
             expires_at=parse_iso(found["expires_at"]),
         )
+
+
+def person(name: str) -> str:
+    """Return what tells one person from another: letters and digits, without a ``+tag``."""
+    untagged = _TAG.sub("", name)
+    return "".join(sign for sign in untagged.casefold() if sign.isalnum())
 
 
 def approvals_file(workspace: Workspace) -> Path:

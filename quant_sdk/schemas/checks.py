@@ -92,6 +92,7 @@ class Recorded:
     mode: str
     node: str
     checks: int
+    rows: int
     passed: bool
 
 
@@ -106,8 +107,11 @@ class CheckLog:
         self._written: dict[tuple[str, ...], float] = {}
 
     def record(self, diagnosis: Diagnosis) -> None:
-        """Write a diagnosis down; in strict only one that stops a response."""
-        if diagnosis.mode == "strict" and diagnosis.passed:
+        """Write a diagnosis down; in strict only one that stops a response.
+
+        A clean check of no rows shows nothing.
+        """
+        if diagnosis.passed and (diagnosis.mode == "strict" or not diagnosis.rows):
             return
         if not diagnosis.passed:
             self._write(diagnosis, checks=1, rows=diagnosis.rows)
@@ -174,6 +178,7 @@ def recorded(workspace: Workspace, name: str, version: int) -> Iterator[Recorded
                 mode=str(line["mode"]),
                 node=str(line["node"]),
                 checks=int(line["checks"]),
+                rows=int(line["rows"]),
                 passed=line["passed"] is True,
             )
         except (KeyError, TypeError, ValueError):

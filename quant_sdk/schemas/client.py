@@ -94,6 +94,11 @@ class FileSchemaRegistry:
         self._folder = folder
         self._log = None if workspace is None else CheckLog(workspace, clock or SystemClock())
 
+    @property
+    def broken(self) -> tuple[Corrupted, ...]:
+        """What is wrong with files that hold no schema of their place, by their path."""
+        return tuple(self._read[1].values())
+
     def names(self) -> tuple[str, ...]:
         """Return the names of the schemas, sorted."""
         return tuple(sorted(self._schemas))
@@ -117,7 +122,10 @@ class FileSchemaRegistry:
 
         Raises:
             UnknownSchema: there is none of that name and version.
+            Corrupted: its file is broken; without a version, one of its files is: nobody can tell
+                whether that one is in force.
         """
+        self._refuse_broken(name, version)
         found = self._of(name)
         if version is None:
             strict = [each for each in found if self._state(name, each) is not None]
@@ -131,7 +139,9 @@ class FileSchemaRegistry:
 
         Raises:
             UnknownSchema: there is none of that name.
+            Corrupted: one of its files is broken.
         """
+        self._refuse_broken(name, None)
         return self.get(name, max(self._of(name)))
 
     def find(self, text: str) -> CanonicalSchema:
@@ -187,6 +197,11 @@ class FileSchemaRegistry:
         if self._log is not None:
             self._log.flush()
 
+    def _refuse_broken(self, name: str, version: int | None) -> None:
+        for (folder, stem), error in self._read[1].items():
+            if folder == name and version in {None, _number(stem)}:
+                raise error
+
     def _of(self, name: str) -> dict[int, CanonicalSchema]:
         if name not in self._schemas:
             raise UnknownSchema(name, self.names())
@@ -196,50 +211,72 @@ class FileSchemaRegistry:
         """Return what made this version strict, or None."""
         return None if self.workspace is None else read_state(self.workspace, name, version)
 
-    @cached_property
+    @property
     def _schemas(self) -> dict[str, dict[int, CanonicalSchema]]:
+        return self._read[0]
+
+    @cached_property
+    def _read(
+        self,
+    ) -> tuple[dict[str, dict[int, CanonicalSchema]], dict[tuple[str, str], Corrupted]]:
+        """Return schemas by name and version, and what is broken by folder and file."""
         found: dict[str, dict[int, CanonicalSchema]] = {}
+        broken: dict[tuple[str, str], Corrupted] = {}
         own = [] if self.workspace is None else [self.workspace.root / OWN]
         for folder in (self._folder, *own):
             for path in sorted(folder.glob("*/*.json")):
-                schema = read_canonical(path)
+                try:
+                    schema = read_canonical(path, self._shown(path))
+                except Corrupted as error:
+                    broken[path.parent.name, path.stem] = error
+                    continue
                 versions = found.setdefault(schema.name, {})
                 if schema.version in versions:
-                    raise Corrupted(
+                    broken[schema.name, path.stem] = Corrupted(
                         f"{schema.id} stands in the package and in {OWN.as_posix()}",
                         fix="give your own one the next version",
                     )
-                versions[schema.version] = schema
-        return found
+                versions.setdefault(schema.version, schema)
+        return found, broken
+
+    def _shown(self, path: Path) -> str:
+        return str(path) if self.workspace is None else self.workspace.display(path)
 
 
-def read_schema_file(path: Path) -> CanonicalSchema:
-    """Return the schema in a file of any name.
+def read_schema_file(path: Path, place: str = "") -> CanonicalSchema:
+    """Return the schema in a file of any name; errors name it by `place`, else by its path.
 
     Raises:
         InvalidInput: there is no such file.
         Corrupted: it does not hold a schema.
     """
+    place = place or str(path)
     try:
         return CanonicalSchema.from_dict(read_json(path))
     except FileNotFoundError:
-        raise InvalidInput(f"there is no file {path}", fix="name a schema's file") from None
+        raise InvalidInput(f"there is no file {place}", fix="name a schema's file") from None
+    except OSError as error:
+        raise Corrupted(
+            f"{place} cannot be read: {error.strerror}", fix="make it a file that can be read"
+        ) from error
     except Corrupted as error:
-        place = f"{path.parent.name}/{path.name}"
         raise Corrupted(f"{place}: {error.message}", fix=f"correct {place}") from error
 
 
-def read_canonical(path: Path) -> CanonicalSchema:
-    """Return the schema in ``<name>/<version>.json``.
+def read_canonical(path: Path, place: str = "") -> CanonicalSchema:
+    """Return the schema in ``<name>/<version>.json``; errors name it by `place`.
 
     Raises:
         Corrupted: the file does not hold a schema of that name and version.
     """
-    schema = read_schema_file(path)
-    place = f"{path.parent.name}/{path.stem}"
-    if schema.id != place:
-        raise Corrupted(f"{place}.json holds {schema.id}", fix="name folder and file after it")
+    schema = read_schema_file(path, place)
+    if schema.id != f"{path.parent.name}/{path.stem}":
+        raise Corrupted(f"{place or path} holds {schema.id}", fix="name folder and file after it")
     return schema
+
+
+def _number(stem: str) -> int | None:
+    return int(stem) if stem.isascii() and stem.isdecimal() else None
 
 
 def _drifted(schema: CanonicalSchema, state: State) -> str:

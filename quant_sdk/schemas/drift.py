@@ -3,14 +3,16 @@
 ==============  ===================================================================================
 subject         held against each other
 ==============  ===================================================================================
-``approved``    a strict version as it was approved (in its bundle), and as it is in code
+``approved``    a strict version as it was approved (in its bundle), and as it is in code; the
+                promotions that audit log and bundles tell of, and the versions that are strict
 ``bundle``      the other schemas of the last approved bundle, and the same versions in code
 ``table``       a live table's columns, and the schema in force of that name
 ==============  ===================================================================================
 
 Fingerprints tell whether something differs, `compare` tells what it means. A schema in canary may
 change, so under ``bundle`` nothing is breaking. Of a live table only names, types and nullability
-are known: units, enumerations and keys are not compared.
+are known: units, enumerations and keys are not compared. What a table allows and its schema does
+not, or the other way round, is breaking for whoever reads or writes it.
 """
 
 from __future__ import annotations
@@ -18,18 +20,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from quant_registry.errors import Corrupted, QuantError, UnknownSchema
+from quant_registry.errors import Corrupted, InvalidIdentifier, QuantError, UnknownSchema
 from quant_sdk.schemas.compatibility import Change, Severity, compare
+from quant_sdk.schemas.forgotten import forgotten
 from quant_sdk.schemas.live import live_schema, live_tables, physical
-from quant_sdk.schemas.schema import bundle_fingerprint
+from quant_sdk.schemas.schema import bundle_fingerprint, check_name
 from quant_sdk.schemas.state import governance_dir, read_bundle, read_states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from quant_registry.workspace import Workspace
     from quant_sdk.schemas.client import FileSchemaRegistry
+    from quant_sdk.schemas.forgotten import Forgotten
     from quant_sdk.schemas.schema import CanonicalSchema
     from quant_sdk.schemas.state import State
 
@@ -82,12 +86,14 @@ class DriftReport:
         bundle: the fingerprint of the schemas in code.
         approved_bundle: that of the last promotion; None before the first.
         tables: the live tables that were looked at.
+        strange: folders among the states that cannot be a schema's, seen from the workspace.
     """
 
     drift: tuple[Drift, ...]
     bundle: str
     approved_bundle: str | None
     tables: tuple[str, ...]
+    strange: tuple[str, ...] = ()
 
     @property
     def breaks(self) -> bool:
@@ -97,13 +103,14 @@ class DriftReport:
 
 def find_drift(registry: FileSchemaRegistry, workspace: Workspace) -> DriftReport:
     """Compare approved bundles, code and live tables; writes nothing."""
-    states = [
-        state for name in _governed(registry, workspace) for state in read_states(workspace, name)
-    ]
+    promoted, strange = _governed(workspace)
+    states, unread = _states(workspace, {*registry.names(), *promoted})
     last = max(states, key=lambda each: each.promoted_at, default=None)
     tables = live_tables(workspace)
     found = [
         *(each for state in states for each in _of_state(registry, workspace, state)),
+        *unread,
+        *(() if unread else map(_forgotten, forgotten(workspace, states))),
         *(_of_bundle(registry, workspace, states, last) if last is not None else ()),
         *(each for path in tables for each in _of_table(registry, path)),
     ]
@@ -112,17 +119,52 @@ def find_drift(registry: FileSchemaRegistry, workspace: Workspace) -> DriftRepor
         bundle=bundle_fingerprint(registry),
         approved_bundle=None if last is None else last.bundle,
         tables=tuple(path.name for path in tables),
+        strange=tuple(strange),
     )
 
 
-def _governed(registry: FileSchemaRegistry, workspace: Workspace) -> list[str]:
-    """Return the names of schemas in code, and of those that were promoted once."""
-    promoted = {path.parent.name for path in governance_dir(workspace).glob("*/state.json")}
-    return sorted({*registry.names(), *promoted})
+def _governed(workspace: Workspace) -> tuple[list[str], list[str]]:
+    """Return the names of schemas that have a state, and folders that cannot be a schema's."""
+    names, strange = [], []
+    for path in sorted(governance_dir(workspace).glob("*/state.json")):
+        try:
+            names.append(check_name(path.parent.name))
+        except InvalidIdentifier:
+            strange.append(workspace.display(path.parent))
+    return names, strange
+
+
+def _states(workspace: Workspace, names: Iterable[str]) -> tuple[list[State], list[Drift]]:
+    """Return what is strict, and the states that cannot be read."""
+    found: list[State] = []
+    unread: list[Drift] = []
+    for name in sorted(names):
+        try:
+            found += read_states(workspace, name)
+        except Corrupted as error:
+            detail = f"{error.message}; {error.fix}"
+            unread.append(
+                Drift(subject="approved", schema_id=name, severity="breaking", detail=detail)
+            )
+    return found, unread
+
+
+def _forgotten(each: Forgotten) -> Drift:
+    return Drift(
+        subject="approved",
+        schema_id=each.schema_id,
+        severity="breaking",
+        expected=each.fingerprint,
+        detail=each.detail,
+    )
 
 
 def _of_state(registry: FileSchemaRegistry, workspace: Workspace, state: State) -> Iterator[Drift]:
-    now = _in_code(registry, state.name, state.version)
+    try:
+        now = _in_code(registry, state.name, state.version)
+    except Corrupted as error:
+        yield _lost(state, None, error.message)
+        return
     try:
         approved = {schema.id: schema for schema in read_bundle(workspace, state.bundle)}
     except Corrupted as error:
@@ -148,7 +190,10 @@ def _of_bundle(
     for then in bundle:
         if then.id in strict:
             continue
-        now = _in_code(registry, then.name, then.version)
+        try:
+            now = _in_code(registry, then.name, then.version)
+        except Corrupted:
+            continue  # told of the file
         if now is None:
             yield Drift(
                 subject="bundle",
@@ -178,6 +223,9 @@ def _of_table(registry: FileSchemaRegistry, path: Path) -> Iterator[Drift]:
         detail = f"no canonical schema is of the table {path.name}"
         yield Drift(subject="table", schema_id=path.name, severity="note", detail=detail)
         return
+    except Corrupted as error:
+        yield Drift(subject="table", schema_id=path.name, severity="breaking", detail=error.message)
+        return
     wanted = physical(schema)
     try:
         live, odd = live_schema(path, schema)
@@ -186,7 +234,7 @@ def _of_table(registry: FileSchemaRegistry, path: Path) -> Iterator[Drift]:
         return
     changes = (
         *odd,
-        *(_eased(each, path.name) for each in compare(wanted, live) if _told(each, odd)),
+        *(_weighed(each, path.name) for each in compare(wanted, live) if _told(each, odd)),
     )
     if changes := tuple(each for each in changes if each.severity != "note"):
         yield Drift(
@@ -205,10 +253,16 @@ def _told(change: Change, odd: tuple[Change, ...]) -> bool:
     return change.column not in {each.column for each in odd}
 
 
-def _eased(change: Change, table: str) -> Change:
-    """Let pass that a table is older than a column which is read as null until it is written."""
+def _weighed(change: Change, table: str) -> Change:
+    """Return what a change means for a table, which stands for both sides of the change at once.
+
+    Nullable where a value is required breaks whoever reads it. That a table is older than a column
+    which is read as null until it is written breaks nobody.
+    """
     from quant_sdk.lakehouse.specs import TABLES
 
+    if change.code == "required_nullable":
+        return replace(change, severity="breaking")
     later = TABLES[table].later if table in TABLES else frozenset()
     eases = change.code == "column_dropped" and change.column in later
     return replace(change, severity="compatible") if eases else change

@@ -58,7 +58,9 @@ def evidence(workspace: Workspace, schema: CanonicalSchema, now: datetime) -> Ev
     last = max(failed, default=None)
     # A clock that was set back leaves lines of the future: they show nothing yet.
     clean = [
-        each for each in told if each.passed and each.at <= now and (last is None or each.at > last)
+        each
+        for each in told
+        if each.passed and each.rows and each.at <= now and (last is None or each.at > last)
     ]
     return Evidence(
         checks=sum(each.checks for each in clean),

@@ -35,6 +35,7 @@ def live_schema(path: Path, schema: CanonicalSchema) -> tuple[CanonicalSchema, t
     from deltalake.exceptions import DeltaError
     from deltalake.schema import PrimitiveType
 
+    from quant_sdk.lakehouse.damage import NO_LOG
     from quant_sdk.schemas.dtypes import column_of_delta
 
     try:
@@ -42,7 +43,7 @@ def live_schema(path: Path, schema: CanonicalSchema) -> tuple[CanonicalSchema, t
     except DeltaError as error:
         raise Corrupted(
             f"the log of the table {path.name} cannot be read: {error}",
-            fix="restore it from a snapshot",
+            fix=NO_LOG,
         ) from error
     columns: list[Column] = []
     odd: list[Change] = []

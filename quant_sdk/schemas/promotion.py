@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quant_registry.clock import iso
 from quant_registry.errors import PrerequisitesNotMet
 from quant_registry.files import dump_json, write_atomic
-from quant_sdk.schemas.approvals import Approval, standing
+from quant_sdk.schemas.approvals import Approval, person, standing
 from quant_sdk.schemas.evidence import Evidence, evidence
 from quant_sdk.schemas.governance import append_entry
 from quant_sdk.schemas.schema import bundle_fingerprint, digest
@@ -81,8 +81,8 @@ class Standing:
 
     def counted(self, promoter: str | None = None) -> tuple[Approval, ...]:
         """Return the approvals that count where `promoter` promotes: not their own."""
-        person = None if promoter is None else promoter.casefold()
-        return tuple(each for each in self.approvals if each.person != person)
+        own = None if promoter is None else person(promoter)
+        return tuple(each for each in self.approvals if each.person != own)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

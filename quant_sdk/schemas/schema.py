@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from quant_registry.errors import Corrupted, InvalidIdentifier
 
@@ -73,6 +74,7 @@ class Column:
                 not zoned or self.unit in TIME_UNITS,
                 f"{self.name}: only instants have a zone",
             )
+        _must(_is_zone(self.timezone), f"{self.name}: {self.timezone!r} is no zone")
         if self.enumeration is not None:
             _must(self.dtype == "string", f"{self.name}: only texts are enumerated")
             _must(self.enumeration, f"{self.name}: an enumeration names a value at least")
@@ -105,15 +107,16 @@ class Column:
         Raises:
             Corrupted: it is not a column.
         """
-        values = found.get("enumeration")
         try:
+            _known(found, cls)
+            values = found.get("enumeration")
             return cls(
                 name=_text(found["name"]),
                 dtype=_text(found["dtype"]),
-                nullable=found.get("nullable", False) is True,
+                nullable=_flag(found.get("nullable", False)),
                 unit=_text_or_none(found.get("unit")),
                 timezone=_text_or_none(found.get("timezone")),
-                enumeration=None if values is None else tuple(map(_text, values)),
+                enumeration=None if values is None else _texts(values),
                 description=_text(found.get("description", "")),
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -210,6 +213,7 @@ class CanonicalSchema:
             Corrupted: it is not a canonical schema.
         """
         try:
+            _known(found, cls, "schema")
             _must(found["schema"] == DOCUMENT, f"its schema is {found['schema']!r}, not {DOCUMENT}")
             version = found["version"]
             whole = isinstance(version, int) and not isinstance(version, bool)
@@ -217,9 +221,9 @@ class CanonicalSchema:
             return cls(
                 name=_text(found["name"]),
                 version=version,
-                columns=tuple(map(Column.from_dict, found["columns"])),
-                key=tuple(map(_text, found["key"])),
-                derived=tuple(map(_text, found.get("derived", ()))),
+                columns=tuple(map(Column.from_dict, _list(found["columns"]))),
+                key=_texts(found["key"]),
+                derived=_texts(found.get("derived", [])),
                 title=_text(found.get("title", "")),
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -262,6 +266,39 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not text")
     return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no list")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(_text, _list(value)))
+
+
+def _known(found: Mapping[str, Any], kind: type, *more: str) -> None:
+    names = {*(field.name for field in fields(kind)), *more}
+    strange = sorted(set(found) - names)
+    if strange:
+        raise TypeError(f"nobody knows {', '.join(strange)}; there are {', '.join(sorted(names))}")
+
+
+def _is_zone(name: str | None) -> bool:
+    if name in {None, "UTC"}:  # known also where a machine has no zones
+        return True
+    try:
+        ZoneInfo(str(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
 
 
 def _text_or_none(value: Any) -> str | None:

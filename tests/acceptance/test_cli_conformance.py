@@ -87,7 +87,60 @@ def test_a_report_in_text_says_verdict_counts_and_changes(quant, kept):
         assert part in said
 
 
+def test_a_link_or_a_strange_folder_among_the_reports_is_named_and_passed_over(
+    quant, kept, tmp_path_factory
+):
+    home = quant.root / "data" / "artifacts" / "observability" / "seamless"
+    (home / "Bad Name").mkdir()
+    (home / "link").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    (home / "note.txt").write_text("x")
+    said = quant("conformance", "list")
+    assert said.returncode == 0
+    assert kept[3] in said.stdout
+    for name in ("Bad Name", "link", "note.txt"):
+        assert f"seamless/{name} is no folder of reports" in said.stderr
+
+
+def test_the_list_tells_the_verdicts(quant, kept):
+    shown = quant.json("conformance", "list", "table:bars")["reports"]
+    assert [item["verdict"] for item in shown] == ["block", "warn", "warn"]
+    home = quant.root / "data" / "artifacts" / "observability" / "seamless" / "ticks"
+    for path in home.rglob("*.json"):
+        path.write_text("{")
+    shown = quant.json("conformance", "list")["reports"]
+    assert {item["node"]: item["verdict"] for item in shown}["ticks"] == "unreadable"
+    assert quant("conformance", "list").stdout.split()[:4] == ["NODE", "SAVED_AT", "VERDICT", "URI"]
+
+
+def test_a_report_in_text_shows_rows_as_wide_as_the_terminal(quant, kept):
+    said = quant("conformance", "report", "table:bars", COLUMNS="60").stdout
+    lines = said.splitlines()
+    at = lines.index("off_grid: 1 of 3")
+    assert "X:A" in lines[at + 1]
+    assert len(lines[at + 1]) <= 60
+
+
+def test_a_page_in_a_folder_that_is_not_there_is_refused(quant, kept):
+    error = quant.json("conformance", "report", "--html", "nowhere/page.html", exits=2)["error"]
+    assert "nowhere" in error["message"]
+    assert not (quant.root / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--since", "tomorrow"),
+        ("--preset", "nope"),
+        ("--node", "a b"),
+        ("--timeframe", "7x"),
+    ],
+)
+def test_what_is_wrong_by_itself_exits_2(quant, option):
+    assert quant.json("conformance", "run", *option, exits=2)["error"]["code"] == "invalid_params"
+
+
 def test_the_page_is_written_where_it_is_wanted(quant, kept):
+    (quant.root / "out").mkdir()
     answer = quant.json("conformance", "report", "table:bars", "--html", "out/page.html")
     page = (quant.root / "out" / "page.html").read_text(encoding="utf-8")
     assert answer["html"] == "out/page.html"

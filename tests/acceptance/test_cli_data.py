@@ -97,6 +97,23 @@ def test_quarantine_names_rule_and_reason(migrated):
     assert migrated.json("quarantine", "show", "--limit", "1")["truncated"] is True
 
 
+def test_a_rule_that_refused_nothing_is_answered_with_those_that_did(migrated):
+    known = {entry["rule"] for entry in migrated.json("quarantine", "list")["quarantine"]}
+    said = migrated("quarantine", "show", "--rule", "nope").stdout
+    assert said.startswith("no rows of rule nope; there are: ")
+    assert all(rule in said for rule in known)
+    said = migrated("quarantine", "show", "--symbol", "X:NOBODY").stdout
+    assert said.startswith("no rows of symbol X:NOBODY; there are: ")
+    replayed = migrated("quarantine", "replay", "--rule", "nope", "--dry-run")
+    assert "no rows of rule nope; there are: " in replayed.stderr
+
+
+def test_quarantined_rows_are_as_wide_as_the_terminal(migrated):
+    lines = migrated("quarantine", "show", COLUMNS="100").stdout.splitlines()
+    assert lines[0].split() == ["SYMBOL", "TIMEFRAME", "TS", "RULE", "REASON"]
+    assert max(map(len, lines)) <= 100
+
+
 def test_a_snapshot_is_verified_and_damage_is_found(copied):
     [listed] = copied.json("snapshot", "list")["snapshots"]
     assert copied.json("snapshot", "verify")["ok"] is True

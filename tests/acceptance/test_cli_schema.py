@@ -129,6 +129,29 @@ def test_drift_of_a_live_table_exits_with_8(quant):
     assert "dtype_changed" in told.stdout
 
 
+def test_a_broken_schema_is_named_by_its_path_and_hides_no_other(quant):
+    path = quant.root / "configs" / "schemas" / "bars" / "3.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema": ')
+    for command in ("list", "drift"):
+        answer = quant.json("schema", command)
+        [broken] = answer["broken"]
+        assert "configs/schemas/bars/3.json" in broken["message"]
+        assert "configs/schemas/bars/3.json" in quant("schema", command).stderr
+    names = {each["name"] for each in quant.json("schema", "list")["schemas"]}
+    assert {"bars", "ticks"} <= names
+
+
+def test_a_promotion_whose_state_was_removed_is_drift(quant, canary):
+    for name in ("alice", "bob"):
+        quant("schema", "approve", "bars", "--as", name)
+    assert quant.json("schema", "promote", "bars")["state"] == "succeeded"
+    (quant.root / "data" / "artifacts" / "schemas" / "bars" / "state.json").unlink()
+    [found] = quant.json("schema", "drift", exits=8)["drift"]
+    assert (found["subject"], found["schema"]) == ("approved", "bars/1")
+    assert "was promoted" in found["detail"]
+
+
 def test_an_approver_and_who_recorded_it_stand_side_by_side(quant):
     quant("schema", "approve", "bars", "--as", "alice", "--actor", "shell-7")
     (line,) = (

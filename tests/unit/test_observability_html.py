@@ -72,7 +72,11 @@ def page(workspace):
 def flawed(**fields):
     return report_of(
         counts={"off_grid": 3, "return_spike": 2, "volume_spike": 1},
-        findings=(SchemaFinding(code="lossy_cast", severity="block", column="close", detail="d"),),
+        findings=(
+            SchemaFinding(
+                code="lossy_cast", severity="block", column="close", detail="d", count=7_531
+            ),
+        ),
         series=(series_of("X:A", missing=5), series_of("X:B", behind=2)),
         daily=daily_of(["X:A", "X:B"], 30, lambda at, day: (12, 1) if at == day == 1 else (24, 0)),
         **fields,
@@ -100,6 +104,7 @@ def test_the_page_says_what_the_report_says(page):
         assert word in text
     assert "It is worse than the report before." in text
     assert flawed().digest in text
+    assert "7,531" in text  # the rows of the finding
 
 
 @pytest.mark.parametrize("make", [report_of, flawed, hostile])

@@ -126,6 +126,36 @@ def test_schema_findings_are_compared():
     assert compare(report_of(findings=(lossy,)), report_of()).outcome == "better"
 
 
+def unknown(rows, severity="block"):
+    return SchemaFinding(code="c", severity=severity, column="side", detail="d", count=rows)
+
+
+def test_schema_findings_are_compared_by_their_rows():
+    before, after = report_of(findings=(unknown(1),)), report_of(findings=(unknown(250),))
+    found = compare(before, after)
+    assert (found.outcome, [(each.before, each.after) for each in found.changes]) == (
+        "worse",
+        [(1, 250)],
+    )
+    assert compare(after, before).outcome == "better"
+    assert (after.flags, after.flagged) == (250, {"c": 250})
+
+
+@pytest.mark.parametrize(("severity", "outcome"), [("warn", "same"), ("block", "worse")])
+def test_a_warning_about_a_whole_column_is_no_more_with_more_rows(severity, outcome):
+    before = report_of(findings=(unknown(1000, severity),), rows_in=1000)
+    after = report_of(findings=(unknown(1100, severity),), rows_in=1100)
+    assert compare(before, after).outcome == outcome
+    few = report_of(findings=(unknown(10, severity),), rows_in=1000)
+    assert compare(few, after).outcome == "worse"
+
+
+def test_a_report_from_before_rows_were_counted_can_be_read():
+    found = unknown(1).to_dict()
+    del found["count"]
+    assert SchemaFinding.from_dict(found) == unknown(1)
+
+
 def test_a_rule_that_is_not_asked_any_more_is_a_caveat_and_not_better():
     before = report_of(counts={"off_grid": 4})
     after = changed(before, rules=tuple(each for each in before.rules if each.rule != "off_grid"))

@@ -242,6 +242,15 @@ def test_a_link_out_of_the_workspace_is_not_followed(store, workspace, tmp_path_
     assert not list(elsewhere.iterdir())
 
 
+def test_what_is_no_folder_of_reports_is_passed_over_and_named(store, workspace, tmp_path_factory):
+    store.save(report_of("node"), now=NOW)
+    (workspace.root / HOME / "link").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    (workspace.root / HOME / "Bad Name").mkdir()
+    (workspace.root / HOME / "notes").write_text("x")
+    assert store.nodes() == ("node",)
+    assert [path.rpartition("/")[2] for path in store.strange()] == ["Bad Name", "link", "notes"]
+
+
 def test_many_writers_lose_no_report(store):
     reports = [changed(spikes(1), rows_in=at) for at in range(12)]
     threads = [

@@ -218,8 +218,11 @@ def test_a_workspace_adds_schemas_and_versions_of_its_own(registry, workspace):
 
 def test_a_workspace_cannot_put_another_schema_in_the_place_of_the_packages(registry, workspace):
     own_schema(workspace, replace(registry.get("bars"), key=("symbol",)))
-    with pytest.raises(Corrupted, match="bars/1"):
-        FileSchemaRegistry(workspace).names()
+    again = FileSchemaRegistry(workspace)
+    for version in (None, 1):
+        with pytest.raises(Corrupted, match="bars/1"):
+            again.get("bars", version)
+    assert again.get("ticks").name == "ticks"
 
 
 @pytest.mark.parametrize(
@@ -243,6 +246,15 @@ def test_a_workspace_cannot_put_another_schema_in_the_place_of_the_packages(regi
         ({"columns": [{"name": "a", "dtype": "string", "enumeration": ["x", "x"]}]}, "twice"),
         ({"columns": [{"name": "a", "dtype": "bool"}] * 2}, "twice"),
         ({"columns": 3}, "malformed"),
+        ({"columns": [{"name": "a", "dtype": "bool", "nullable": "yes"}]}, "true nor false"),
+        ({"columns": [{"name": "a", "dtype": "string", "enumeration": "ab"}]}, "no list"),
+        ({"columns": [{"name": "a", "dtype": "bool", "nulable": True}]}, "nobody knows nulable"),
+        (
+            {"columns": [{"name": "a", "dtype": "timestamp", "unit": "us", "timezone": "Mars/X"}]},
+            "'Mars/X' is no zone",
+        ),
+        ({"keys": ["symbol"]}, "nobody knows keys"),
+        ({"key": "ts"}, "no list"),
         ({"key": ["nobody"]}, "no column nobody"),
         ({"key": ["symbol", "symbol"]}, "twice"),
         ({"derived": ["nobody"]}, "no column nobody"),
@@ -257,9 +269,26 @@ def test_a_malformed_schema_is_refused_with_its_place(registry, tmp_path, change
         document |= {"key": [], "derived": []}
     (folder / "1.json").write_text(json.dumps(document))
     with pytest.raises(Corrupted, match=told) as caught:
-        FileSchemaRegistry(folder=tmp_path / "schemas").names()
-    assert "bars/1" in caught.value.message
+        FileSchemaRegistry(folder=tmp_path / "schemas").get("bars")
+    assert str(folder / "1.json") in caught.value.message
     assert caught.value.fix
+
+
+def test_a_broken_file_stops_its_schema_and_no_other(registry, workspace):
+    path = own_schema(workspace, replace(registry.get("bars"), version=3))
+    path.write_text("{")
+    again = FileSchemaRegistry(workspace)
+    assert again.names() == registry.names()
+    assert again.get("ticks") == registry.get("ticks")
+    assert again.get("bars", 1) == registry.get("bars")
+    for find in (
+        lambda: again.get("bars"),
+        lambda: again.newest("bars"),
+        lambda: again.find("bars/3"),
+    ):
+        with pytest.raises(Corrupted, match=r"configs/schemas/bars/3\.json"):
+            find()
+    assert ["configs/schemas/bars/3.json" in each.message for each in again.broken] == [True]
 
 
 def test_a_schema_that_is_no_json_is_refused(tmp_path):

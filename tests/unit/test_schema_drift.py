@@ -20,7 +20,7 @@ from quant_sdk.schemas.approvals import approve
 from quant_sdk.schemas.client import CANONICAL
 from quant_sdk.schemas.drift import find_drift
 from quant_sdk.schemas.promotion import promote, standing_of
-from quant_sdk.schemas.state import bundle_file, read_states
+from quant_sdk.schemas.state import bundle_file, read_states, state_file
 from quant_sdk.testing import FakeClock
 
 COMMIT = Commit(batch_id="b", run_id="r", stage_id="t.x", epoch=1, lock_id="l")
@@ -221,8 +221,7 @@ def test_other_columns_of_a_live_table_are_found(house, columns, change):
     house.live(bars(**columns))
     # Written from a frame, every column is nullable.
     eased = {
-        ("required_nullable", each.name, "compatible")
-        for each in house.registry.get("bars").columns
+        ("required_nullable", each.name, "breaking") for each in house.registry.get("bars").columns
     }
     assert set(house.changes) - eased == {change}
 
@@ -266,6 +265,59 @@ def test_a_table_whose_log_cannot_be_read_is_breaking(house):
     for log in (house.workspace.lakehouse / "bars" / "_delta_log").glob("*.json"):
         log.write_text("{")
     assert house.drift == [("table", "bars/1", "breaking")]
+
+
+def test_a_live_column_that_may_be_null_where_the_schema_requires_it_is_breaking(house):
+    looser = replace(BARS, nullable=frozenset({"volume", "open"}))
+    house.write(bars(), looser)
+    assert house.drift == [("table", "bars/1", "breaking")]
+    assert house.changes == [("required_nullable", "open", "breaking")]
+
+
+def test_a_strict_version_whose_state_is_gone_is_breaking(house):
+    house.promote("bars")
+    house.promote("ticks")
+    state_file(house.workspace, "bars").unlink()
+    assert house.drift == []  # both stood in one bundle, and no event tells of a promotion
+    event = {"event": "schema_promoted", "schema_id": "bars/1", "bundle": house.report.bundle}
+    house.workspace.audit.write_text(json.dumps(event) + "\n")
+    assert house.drift == [("approved", "bars/1", "breaking")]
+    assert "state.json" in house.report.drift[0].detail
+    house.promote("bars")
+    assert house.drift == []
+
+
+def test_a_bundle_that_no_state_tells_of_is_breaking(house):
+    house.promote("bars")
+    state_file(house.workspace, "bars").unlink()
+    [found] = house.report.drift
+    assert (found.subject, found.severity) == ("approved", "breaking")
+    assert "bundles/" in found.detail
+
+
+def test_a_state_that_cannot_be_read_is_breaking_and_hides_nothing_else(house):
+    house.promote("bars")
+    state_file(house.workspace, "bars").write_text("{")
+    house.live(bars().drop("symbol"), "ticks")
+    assert {(each.subject, each.severity) for each in house.report.drift} == {
+        ("approved", "breaking"),
+        ("table", "breaking"),
+    }
+
+
+def test_a_folder_that_cannot_be_a_schemas_is_named_and_passed_over(house):
+    house.promote("bars")
+    odd = state_file(house.workspace, "bars").parents[1] / "Bad Name" / "state.json"
+    odd.parent.mkdir()
+    odd.write_text("{}")
+    assert house.drift == []
+    assert house.report.strange == ("data/artifacts/schemas/Bad Name",)
+
+
+def test_a_strict_schema_whose_file_is_broken_is_breaking(house):
+    house.promote("bars")
+    (house.folder / "bars" / "1.json").write_text("{")
+    assert house.drift == [("approved", "bars/1", "breaking")]
 
 
 def test_looking_for_drift_writes_nothing(house):

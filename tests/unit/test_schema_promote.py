@@ -14,6 +14,7 @@ from quant_registry.schemas import read_schema
 from quant_sdk.errors import InvalidIdentifier, InvalidInput, PrerequisitesNotMet
 from quant_sdk.schemas import FileSchemaRegistry, Finding, bundle_fingerprint
 from quant_sdk.schemas.approvals import approvals, approvals_file, approve, standing
+from quant_sdk.schemas.checks import check_file
 from quant_sdk.schemas.client import OWN
 from quant_sdk.schemas.evidence import evidence
 from quant_sdk.schemas.governance import HEAD, PAGE
@@ -151,7 +152,17 @@ def test_without_anything_it_says_all_that_is_missing(governed):
     assert not (governed.workspace.artifacts / "runs").exists()
 
 
-@pytest.mark.parametrize("names", [("alice",), ("alice", "alice"), ("alice", "Alice")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("alice",),
+        ("alice", "alice"),
+        ("alice", "Alice"),
+        ("ALICE", "alice."),
+        ("alice", "alice+2"),
+        ("a.lice@desk", "alice+x@desk"),
+    ],
+)
 def test_one_person_is_not_two(governed, names):
     governed.days(7)
     governed.approve(*names)
@@ -243,6 +254,25 @@ def test_the_window_counts_days_since_the_last_failure(governed):
     assert "so far 6 on 6 days, the last failure was at" in told
     governed.days(1)
     assert governed.promote().state == "succeeded"
+
+
+def test_checks_of_no_rows_show_nothing(governed):
+    governed.approve("alice", "bob")
+    for _ in range(7):
+        governed.clock.advance(DAY)
+        governed.registry.check(governed.bars, (), node="daily", rows=0)
+    assert "clean checks on 7 more days" in governed.refusal().message
+    file = check_file(governed.workspace, "bars", 1)
+    assert not file.exists()
+    governed.days(7)
+    lines = [json.loads(line) | {"rows": 0} for line in file.read_text().splitlines()]
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert "clean checks on 7 more days" in governed.refusal().message
+
+
+def test_a_check_of_no_rows_that_fails_is_a_failure(governed):
+    governed.registry.check(governed.bars, [WRONG], node="daily", rows=0)
+    assert evidence(governed.workspace, governed.bars, governed.clock.now()).failures == 1
 
 
 def test_many_checks_on_one_day_are_one_day(governed):

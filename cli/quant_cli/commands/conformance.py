@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,11 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from quant_sdk.observability import ReportStore, SavedReport
+    from quant_sdk.observability import Entry, ReportStore, SavedReport
 
 LISTED = 50
 SERIES = 50
+SAMPLED = 5
 BLOCKED = 8
+WIDE = 160
+"""How wide lines are where nobody tells how wide the terminal is, in characters."""
+NARROWEST = 40
 
 _FACTS = (
     "node",
@@ -87,14 +92,30 @@ def list_reports(session: Session, *, node: str | None, limit: int) -> None:
     entries = [entry for name in nodes for entry in store.entries(name)[: 1 if not node else None]]
     document = listing("reports", entries, limit)
     document["reports"] = [
-        {"node": entry.node, "saved_at": entry.saved_at, "uri": entry.uri}
+        {
+            "node": entry.node,
+            "saved_at": entry.saved_at,
+            "verdict": _verdict(store, entry),
+            "uri": entry.uri,
+        }
         for entry in document["reports"]
     ]
+    for path in store.strange() if node is None else ():
+        session.output.warn(f"passed over: {path} is no folder of reports")
     session.output.emit(document, _reports_text)
 
 
+def _verdict(store: ReportStore, entry: Entry) -> str:
+    from quant_sdk.errors import Corrupted
+
+    try:
+        return store.read(entry.uri).report.verdict
+    except Corrupted:
+        return "unreadable"
+
+
 def _reports_text(document: dict[str, Any]) -> Iterator[str]:
-    columns = ("node", "saved_at", "uri")
+    columns = ("node", "saved_at", "verdict", "uri")
     yield from table(document["reports"], columns, empty="no reports", widest=200)
     if document["truncated"]:
         yield "more: raise --limit"
@@ -115,6 +136,8 @@ def _reports_text(document: dict[str, Any]) -> Iterator[str]:
 @pass_session
 def show_report(session: Session, *, uri: str | None, page: str | None, limit: int) -> None:
     """Show a report by its URI or its node; without one, the last report that was made."""
+    if page is not None:
+        _check_folder(page)
     store = _store(session)
     saved = store.read(uri) if uri is not None else _last(store)
     document = _document(saved, limit)
@@ -132,13 +155,22 @@ def _last(store: ReportStore) -> SavedReport:
     return store.read(max(newest, key=lambda entry: entry.saved_at).uri)
 
 
+def _check_folder(path: str) -> None:
+    from pathlib import Path
+
+    from quant_sdk.errors import InvalidInput
+
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise InvalidInput(f"there is no folder {folder}", fix="make it, or name one that stands")
+
+
 def _write_page(path: str, saved: SavedReport, store: ReportStore) -> Path:
     from pathlib import Path
 
     from quant_sdk.observability import render_html
 
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(render_html(saved, store.history(saved.report.node)), encoding="utf-8")
     return target
 
@@ -168,9 +200,10 @@ def _report_text(document: dict[str, Any]) -> Iterator[str]:
     yield from facts({**{name: report[name] for name in _FACTS}, "flags": document["flags"]})
     yield ""
     yield from table(report["rules"], ("rule", "severity", "count"), empty="no rules")
+    yield from _samples_text(report["rules"])
     if report["schema_findings"]:
         yield ""
-        columns = ("column", "severity", "code", "detail")
+        columns = ("column", "severity", "code", "count", "detail")
         yield from table(report["schema_findings"], columns, widest=200)
     yield ""
     shown = (
@@ -190,6 +223,20 @@ def _report_text(document: dict[str, Any]) -> Iterator[str]:
     yield f"against the report before: {regression['outcome']}"
     yield from _changes_text(regression)
     yield from facts({name: document.get(name) for name in ("uri", "path", "run_id", "html")})
+
+
+def _samples_text(rules: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the first rows that broke each rule, a line each, as wide as the terminal."""
+    wide = shutil.get_terminal_size((WIDE, 0)).columns
+    for rule in rules:
+        if not rule["sample"]:
+            continue
+        shown = rule["sample"][:SAMPLED]
+        yield ""
+        yield f"{rule['rule']}: {len(shown)} of {rule['count']}"
+        for row in shown:
+            told = {name: value for name, value in row.items() if value is not None}
+            yield f"  {cell(told, widest=max(wide - 2, NARROWEST))}"
 
 
 @conformance.command("rules", cls=Leaf)

@@ -48,7 +48,8 @@ def list_schemas(session: Session) -> None:
         {"kind": "file", "name": name, "title": read_schema(name).get("title")}
         for name in schema_names()
     ]
-    session.output.emit(listing("schemas", [*data, *files]), _schemas_text)
+    document = {**listing("schemas", [*data, *files]), "broken": _broken(session, registry)}
+    session.output.emit(document, _schemas_text)
 
 
 def _schemas_text(document: dict[str, Any]) -> Iterator[str]:
@@ -210,13 +211,17 @@ def find_drift(session: Session) -> int:
     """Compare approved schemas, code and live tables; exit code 8 where they break."""
     from quant_sdk.schemas import drift
 
-    found = drift.find_drift(_registry(session), session.sdk.workspace)
+    registry = _registry(session)
+    found = drift.find_drift(registry, session.sdk.workspace)
+    for path in found.strange:
+        session.output.warn(f"passed over: {path} cannot be a schema's")
     document = {
         **listing("drift", [each.to_dict() for each in found.drift]),
         "breaking": found.breaks,
         "bundle": found.bundle,
         "approved_bundle": found.approved_bundle,
         "tables": list(found.tables),
+        "broken": _broken(session, registry),
     }
     session.output.emit(document, _drift_text)
     return BLOCKED if found.breaks else 0
@@ -236,6 +241,14 @@ def _registry(session: Session) -> FileSchemaRegistry:
     from quant_sdk.schemas import FileSchemaRegistry
 
     return FileSchemaRegistry(session.sdk.workspace, clock=session.sdk.clock)
+
+
+def _broken(session: Session, registry: FileSchemaRegistry) -> list[dict[str, Any]]:
+    """Return the files that hold no schema, and tell of them."""
+    broken = [error.to_dict() for error in registry.broken]
+    for error in broken:
+        session.output.warn(f"broken: {error['message']}; {error['fix']}")
+    return broken
 
 
 def _newest(registry: FileSchemaRegistry, text: str) -> CanonicalSchema:

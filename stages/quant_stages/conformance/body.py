@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from quant_sdk.errors import ConformanceError
+from quant_sdk.observability.regression import MEASURES
 from quant_sdk.observability.store import ReportStore
 from quant_sdk.observability.uri import ReportUri
 from quant_sdk.schemas.client import FileSchemaRegistry
@@ -116,7 +117,7 @@ def _govern(run: Run, saved: SavedReport, pipeline: ConformancePipeline, fix: st
     schemas, report = FileSchemaRegistry(run.workspace, clock=run.clock), saved.report
     try:
         schemas.check(
-            pipeline.setting.schema, report.schema_findings, node=report.node, rows=report.rows_in
+            pipeline.setting.schema, report.deviations, node=report.node, rows=report.rows_in
         )
     except ConformanceError as error:
         if report.mode != "shadow":
@@ -128,7 +129,10 @@ def _govern(run: Run, saved: SavedReport, pipeline: ConformancePipeline, fix: st
 def worse(saved: SavedReport) -> str:
     """Return in a sentence what is worse than before."""
     bad = [change for change in saved.regression.changes if change.effect == "worse"]
-    told = [f"{change.name}: {change.before or 0} to {change.after or 0}" for change in bad[:3]]
+    told = [
+        f"{MEASURES[change.measure]} {change.name}: {change.before or 0} to {change.after or 0}"
+        for change in bad[:3]
+    ]
     more = f", and {len(bad) - len(told)} more" if len(bad) > len(told) else ""
     return f"{saved.report.node} is worse than before: {', '.join(told)}{more}"
 

@@ -85,9 +85,7 @@ def looker(
     pipeline: ConformancePipeline, subject: Subject, params: ConformanceParams, now: datetime
 ) -> Callable[[Piece], Looked]:
     """Return what checks one piece; it may be called from several threads at once."""
-    known = subject.verified_empty
-    window = window_of(params, now)
-    window["verified_empty"] = None if known is None else known.collect()
+    window = {**window_of(params, now), "verified_empty": subject.empty(now)}
     asked = frozenset(rule.id for rule in pipeline.setting.rules)
 
     def look(piece: Piece) -> Looked:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from quant_sdk.errors import InvalidInput
+from quant_sdk.lakehouse.instants import instant
+from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.observability.uri import check_node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ConformanceParams(BaseModel):
@@ -65,11 +80,49 @@ class ConformanceParams(BaseModel):
     )
     workers: int = Field(default=0, ge=0, le=256, description="Threads; 0: the machine's cores.")
 
+    @field_validator("since", "until", "as_of")
+    @classmethod
+    def _is_instant(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and (info.field_name, value) != ("as_of", "now"):
+            _accept(instant, value, str(info.field_name))
+        return value
+
+    @field_validator("timeframes")
+    @classmethod
+    def _are_timeframes(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            _accept(Timeframe.parse, value)
+        return values
+
+    @field_validator("node")
+    @classmethod
+    def _is_node(cls, value: str | None) -> str | None:
+        if value is not None:
+            _accept(check_node, value)
+        return value
+
+    @field_validator("preset")
+    @classmethod
+    def _is_preset(cls, value: str | None) -> str | None:
+        from quant_sdk.conformance.presets import preset_named
+
+        if value is not None:
+            _accept(preset_named, value)
+        return value
+
     @model_validator(mode="after")
     def _one_subject(self) -> Self:
         if self.path is not None and (self.table is not None or self.snapshot is not None):
             raise ValueError("give either path, or table and snapshot")
         return self
+
+
+def _accept(check: Callable[..., object], *given: str) -> None:
+    """Refuse a value as pydantic expects it where `check` does."""
+    try:
+        check(*given)
+    except InvalidInput as error:
+        raise ValueError(f"{error.message}; {error.fix}") from error
 
 
 class Compared(BaseModel):

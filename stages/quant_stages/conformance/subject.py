@@ -21,6 +21,7 @@ from quant_sdk.observability.uri import MAX_NODE, check_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from quant_sdk import Workspace
     from quant_stages.conformance.params import ConformanceParams
@@ -43,7 +44,8 @@ class Subject:
         scan: the rows of a table; None for files.
         files: the files; empty for a table.
         root: the folder that the files stand in.
-        verified_empty: intervals in which a source says that there is nothing; None: unknown.
+        verified_empty: intervals in which a source said that there is nothing, expired ones
+            included; None: unknown.
     """
 
     node: str
@@ -53,6 +55,12 @@ class Subject:
     files: tuple[Path, ...] = ()
     root: Path | None = None
     verified_empty: pl.LazyFrame | None = None
+
+    def empty(self, now: datetime) -> pl.DataFrame | None:
+        """Return the verified-empty intervals that are believed: those that have not expired."""
+        if self.verified_empty is None:
+            return None
+        return self.verified_empty.filter(pl.col("expires_at") > pl.lit(now)).collect()
 
     def pieces(self, params: ConformanceParams) -> list[Piece]:
         """Return the rows that are asked for, some whole series a piece; none where all is empty.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from quant_sdk import Plan, QuantSDK, tail
 from quant_sdk.schemas import FileSchemaRegistry
+from quant_sdk.schemas.forgotten import PROMOTED
 from quant_sdk.schemas.governance import PAGE
 from quant_sdk.schemas.promotion import batch_of, promote, require
 from quant_stages.schemas.params import PromoteResult
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from quant_sdk.schemas.promotion import Standing
     from quant_sdk.schemas.state import State
     from quant_stages.schemas.params import PromoteParams
-
-EVENT = "schema_promoted"
 
 
 def promote_schema(run: Run, params: PromoteParams) -> PromoteResult:
@@ -46,7 +45,7 @@ def promote_schema(run: Run, params: PromoteParams) -> PromoteResult:
                 now=run.clock.now(),
             ),
             batch_id=batch_of(found),
-            event=EVENT,
+            event=PROMOTED,
             describe=lambda state: {"status": "success", **_facts(found, state)},
         )
     return _result(state, report, committed=True)
@@ -65,10 +64,10 @@ def rehearse(context: CheckContext) -> dict[str, Any]:
 
 def _tell(run: Run, found: Standing, state: State) -> None:
     """Record the event of a promotion whose run died between its last file and the event."""
-    events = (event for event in tail(run.workspace.audit) if event["event"] == EVENT)
+    events = (event for event in tail(run.workspace.audit) if event["event"] == PROMOTED)
     if not any(state.run_id in {event["run_id"], event.get("promoted_in")} for event in events):
         facts = {**_facts(found, state), "promoted_in": state.run_id}
-        run.emit(EVENT, durable=True, status="success", **facts)
+        run.emit(PROMOTED, durable=True, status="success", **facts)
 
 
 def _facts(found: Standing, state: State) -> dict[str, Any]:
