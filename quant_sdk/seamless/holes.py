@@ -10,7 +10,7 @@ import polars as pl
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.specs import UNFILLED, UTC_MICROS, VERIFIED_EMPTY
 from quant_sdk.lakehouse.table import Table
-from quant_sdk.seamless.intervals import WINDOWS, difference
+from quant_sdk.seamless.intervals import difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 EMPTY_CAUSES: Final = frozenset({"verified_empty", "not_listed_yet"})
 """Causes by which a source vouches that there is no bar."""
+
+FAILING: Final = frozenset({"fetch_failed", "no_progress"})
+"""Causes that may pass: the next run asks again."""
 
 ASKED: Final = {"symbol": pl.String, "timeframe": pl.String, "start": pl.Int64, "end": pl.Int64}
 FOUND: Final = {**ASKED, "cause": pl.String, "detail": pl.String, "source": pl.String}
@@ -39,15 +42,13 @@ class Holes:
 
     def believed(self, timeframe: str, now: datetime) -> pl.DataFrame:
         """Return the intervals that need not be asked for at `now`, as `WINDOWS`."""
-        ends = [pl.col(name).dt.timestamp("us") for name in ("start", "end")]
-        parts = [
-            table.scan()
-            .filter(pl.col("timeframe") == timeframe, pl.col("expires_at") > pl.lit(now))
-            .select("symbol", *ends)
-            .collect()
-            for table in self._tables
-        ]
-        return pl.concat([pl.DataFrame(schema=WINDOWS), *parts])
+        standing = pl.col("expires_at") > pl.lit(now)
+        return pl.concat([self._windows(table, timeframe, standing) for table in self._tables])
+
+    def failed(self, timeframe: str) -> pl.DataFrame:
+        """Return the intervals that failed for a passing reason, as `WINDOWS`."""
+        failed = pl.col("cause").is_in(FAILING)
+        return self._windows(self._tables[1], timeframe, failed)
 
     def record(
         self, asked: pl.DataFrame, found: pl.DataFrame, commit: Commit, now: datetime
@@ -70,6 +71,11 @@ class Holes:
                 self._rewrite(table, asked, _noted(own, commit.run_id, now), commit)
         return found.height
 
+    def _windows(self, table: Table, timeframe: str, which: pl.Expr) -> pl.DataFrame:
+        ends = [pl.col(name).dt.timestamp("us") for name in ("start", "end")]
+        rows = table.scan().filter(pl.col("timeframe") == timeframe, which)
+        return rows.select("symbol", *ends).collect()
+
     def _rewrite(
         self, table: Table, asked: pl.DataFrame, noted: pl.DataFrame, commit: Commit
     ) -> None:
@@ -88,10 +94,13 @@ def expiry(end: datetime, now: datetime, cause: str) -> datetime:
     """Return until when an empty interval is believed.
 
     The older it is, the longer: a venue may still bring a bar of the last hour, hardly one of last
-    year. What failed for a passing reason is not believed at all.
+    year. A symbol may be listed any day, with all its history. What failed for a passing reason is
+    not believed at all.
     """
-    if cause in {"fetch_failed", "no_progress"}:
+    if cause in FAILING:
         return now
+    if cause == "unknown_symbol":
+        return now + _SHORTEST
     return now + min(_LONGEST, max(_SHORTEST, now - end))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
+from quant_sdk.lakehouse.timeframe import Timeframe, from_micros, to_micros
 from quant_sdk.seamless.intervals import WINDOWS, expected_spans, missing, outside, without
 from quant_sdk.seamless.shard import Shard, shards
 
@@ -66,11 +66,16 @@ class Planner:
         self._now = now
 
     def edges(self, wanted: Iterable[Wanted], shard_bars: int = LONG_SHARD_BARS) -> list[Shard]:
-        """Return what lies before and after the bars that are held: all of it where none is."""
+        """Return what lies before and after the bars that are held: all of it where none is.
+
+        What failed in between, and is still missing, is asked for too; other gaps are not.
+        """
         found: list[Shard] = []
         for timeframe, windows in self._windows(wanted):
             held = self._held(timeframe, windows)
-            asked = outside(windows, held)
+            around = outside(windows, held)
+            inner = without(self._failed(timeframe, windows), around)
+            asked = pl.concat([around, inner]).sort("symbol", "start")
             asked = self._expected(self._unknown(asked, timeframe), timeframe)
             found += shards(_following(asked, held), timeframe, shard_bars, apart=True)
         return found
@@ -102,13 +107,18 @@ class Planner:
             yield timeframe, frame.filter(pl.col("start") < pl.col("end"))
 
     def _held(self, timeframe: Timeframe, windows: pl.DataFrame) -> pl.DataFrame:
-        """Return ``symbol``, ``first`` and ``until`` of the series, in microseconds."""
+        """Return ``symbol``, ``first`` and ``until`` of the series, in microseconds.
+
+        Bars that have not closed do not count: a wrong one would end the asking.
+        """
+        closed = from_micros(timeframe.floor(to_micros(self._now)))
         ts = pl.col("ts").dt.timestamp("us")
         ends = (
             self._bars.scan()
             .filter(
                 pl.col("timeframe") == timeframe.text,
                 pl.col("symbol").is_in(windows["symbol"].unique().to_list()),
+                pl.col("ts") < closed,
             )
             .group_by("symbol")
             .agg(first=ts.min(), last=ts.max())
@@ -116,6 +126,20 @@ class Planner:
         )
         until = [timeframe.open_of(timeframe.slot_of(at) + 1) for at in ends["last"]]
         return ends.select("symbol", "first", until=pl.Series(until, dtype=pl.Int64))
+
+    def _failed(self, timeframe: Timeframe, windows: pl.DataFrame) -> pl.DataFrame:
+        """Return the bars of the windows that failed to come, and are not there."""
+        failed = (
+            windows.join(self._holes.failed(timeframe.text), on="symbol", suffix="_failed")
+            .select(
+                "symbol",
+                start=pl.max_horizontal("start", "start_failed"),
+                end=pl.min_horizontal("end", "end_failed"),
+            )
+            .filter(pl.col("start") < pl.col("end"))
+        )
+        present = self._bars.scan().filter(pl.col("timeframe") == timeframe.text)
+        return missing(present, failed, timeframe, self._calendar_of)
 
     def _unknown(self, asked: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
         return without(asked, self._holes.believed(timeframe.text, self._now))
@@ -134,7 +158,7 @@ class Planner:
 
 
 def _following(asked: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
-    """Mark the intervals that lie behind the held bars."""
-    behind = (pl.col("start") >= pl.col("until")).fill_null(value=False)
-    ends = held.select("symbol", "until")
+    """Mark the intervals that lie behind a held bar."""
+    behind = (pl.col("start") > pl.col("first")).fill_null(value=False)
+    ends = held.select("symbol", "first")
     return asked.join(ends, on="symbol", how="left").with_columns(follows=behind)

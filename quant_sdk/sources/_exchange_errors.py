@@ -56,6 +56,7 @@ def explain(
         f"{venue} failed: {said}",
         fix="run it again: the missing bars are fetched then",
         status=status,
+        retry_after=retry_after,
     )
 
 

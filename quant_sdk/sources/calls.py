@@ -32,7 +32,8 @@ class Caller:
     """Makes calls to one venue; safe to use from several threads at once.
 
     A call that fails with a retryable `SourceError` is tried again after a time that doubles and
-    is jittered. A `VenueBusy` silences the venue for all threads and processes of the workspace.
+    is jittered. A `VenueBusy`, or another failure that names a time (``retry_after``), silences the
+    venue for all threads and processes of the workspace.
     After three calls in a row that failed for good, the next ones get one try each until one
     succeeds: an outage must not cost tries times waiting for every page.
 
@@ -125,14 +126,17 @@ class _Attempts:
         error = _error_of(state)
         if not isinstance(error, SourceError) or not error.retryable:
             return False
+        seconds = _asked(error)
         if isinstance(error, VenueBusy):
             self._refusals += 1
-            seconds = _asked(error)
             # A venue that names no time is left alone for as long as this call waits.
             self._limit.penalise(self._backoff(self._refusals) if seconds is None else seconds)
             return seconds is None or seconds <= _PATIENCE_SECONDS
         self._failures += 1
-        return True
+        if seconds is None:
+            return True
+        self._limit.penalise(seconds)
+        return seconds <= _PATIENCE_SECONDS
 
     def _enough(self, _: RetryCallState) -> bool:
         return self._failures >= self._tries or self._refusals >= self._busy_tries
@@ -156,6 +160,7 @@ def _error_of(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome is not None else None
 
 
-def _asked(error: VenueBusy) -> float | None:
+def _asked(error: SourceError) -> float | None:
+    """Return for how many seconds the venue wants to be left alone, where it says."""
     seconds = error.facts.get("retry_after")
     return float(seconds) if isinstance(seconds, int | float) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,7 @@ from quant_sdk.lakehouse.symbols import split_symbol
 from quant_sdk.lakehouse.timeframe import Timeframe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from quant_registry.workspace import Workspace
@@ -25,6 +26,11 @@ _NO_DISCOVERY: Final = frozenset({"ops.flow_production"})
 MOST_DAYS: Final = 100_000
 _RUN: Final = re.compile(r"\d{8}T\d{6}\.\d{6}Z-")
 _SHOWN: Final = 60
+_PAIR_KEYS: Final = ("timeframe", "depth_days")
+_KEYS: Final = (
+    *("symbol", "exchange", "asset_type", "base", "quote", "ingest", "timeframes"),
+    *("scanners", "metadata", *_PAIR_KEYS),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +45,7 @@ class Candidate:
             stands where the file names no depth.
         base: what is traded; None where the file does not tell.
         quote: what it is priced in; None where the file does not tell.
+        odd: keys of its entry that mean nothing and look like one that does, each as a sentence.
     """
 
     symbol: str
@@ -47,6 +54,7 @@ class Candidate:
     ingest: tuple[tuple[str, int | None], ...] = ()
     base: str | None = None
     quote: str | None = None
+    odd: tuple[str, ...] = ()
 
 
 def latest_candidates(workspace: Workspace, profile: str | None = None) -> Path | None:
@@ -141,7 +149,19 @@ def _candidate(entry: Any) -> Candidate:
         ingest=merge_ingest(_pairs(entry)),
         base=_text(entry, "base"),
         quote=_text(entry, "quote"),
+        odd=tuple(_odd(entry)),
     )
+
+
+def _odd(entry: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is odd about the keys; an entry may hold more than is known, a pair may not."""
+    pairs = entry.get("ingest")
+    inner = [key for pair in pairs if isinstance(pair, dict) for key in pair] if pairs else []
+    for key, known in [*((key, _KEYS) for key in entry), *((key, _PAIR_KEYS) for key in inner)]:
+        near = difflib.get_close_matches(key, known, 1, 0.66) if key not in known else []
+        if near or (key not in known and known is _PAIR_KEYS):
+            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(_PAIR_KEYS)}"
+            yield f"{entry['symbol']}: the key {key[:_SHOWN]!r} means nothing; {hint}"
 
 
 def _pairs(entry: Mapping[str, Any]) -> list[tuple[str, int | None]]:
@@ -187,6 +207,7 @@ def _joined(one: Candidate | None, other: Candidate) -> Candidate:
         ingest=merge_ingest(one.ingest, other.ingest),
         base=one.base or other.base,
         quote=one.quote or other.quote,
+        odd=tuple(dict.fromkeys((*one.odd, *other.odd))),
     )
 
 

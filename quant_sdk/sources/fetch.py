@@ -13,6 +13,8 @@ import polars as pl
 
 from quant_registry.errors import SourceError, SourceRefused, UnknownSymbol
 from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.sources._beginning import OUT_OF_REACH, settle
+from quant_sdk.sources._reach import Reach
 from quant_sdk.sources.protocol import BarQuery
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ _SHOWN: Final = 200
 _REFUSED_IN_A_ROW: Final = 3
 _FAILED_IN_A_ROW: Final = 20
 _EMPTY: Final[tuple[Cause, str]] = ("verified_empty", "")
-_OUT_OF_REACH: Final = "out_of_reach: the venue does not give bars this old"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,8 +123,11 @@ class _Fetch:
         self._gives_next = source.capabilities.gives_next
         self._frames: list[pl.DataFrame] = []
         self._holes = _Holes()
+        self._oldest = self._timeframe.slot_of(0)
+        self._reach = Reach(source.capabilities.page_size, self._oldest + 1, self._slots_of)
+        self._latest = self._oldest
         self._requests = 0
-        self._withheld = 0
+        self._withheld: set[int] = set()
         self._failed = 0
         self._refused = 0
 
@@ -132,12 +136,14 @@ class _Fetch:
         slot = self._first
         while slot < self._beyond:
             slot = self._page(slot)
-        self._settle_beginning()
+        settle(
+            self._holes.found, self._first, self._beyond, ever=self._first_ever, heeds=self._heeds
+        )
         return Fetched(
             bars=_joined(self._frames),
             holes=tuple(self._named(hole) for hole in self._holes.found),
             requests=self._requests,
-            withheld=self._withheld,
+            withheld=len(self._withheld),
         )
 
     def _page(self, slot: int) -> int:
@@ -146,6 +152,7 @@ class _Fetch:
         start = self._timeframe.open_of(slot)
         try:
             answer = self._ask(start, self._query.end)
+            return self._take(answer, slot, start, beyond)
         except UnknownSymbol as error:
             self._holes.add(slot, self._beyond, "unknown_symbol", _told(error))
             return self._beyond
@@ -153,37 +160,47 @@ class _Fetch:
             beyond = self._beyond if self._gives_up(error) else beyond
             self._holes.add(slot, beyond, "fetch_failed", _told(error))
             return beyond
-        self._failed = self._refused = 0
-        return self._take(answer, slot, start, beyond)
 
     def _take(self, answer: pl.DataFrame, slot: int, start: int, beyond: int) -> int:
         """Keep what an answer holds of the page, note what it lacks; return the slot after it."""
+        self._failed = self._refused = 0
         # Plain numbers: on a page of some hundred rows they are faster than expressions.
         ts: list[int] = answer["ts"].to_physical().to_list()
-        if not ts:
-            beyond = self._proven_empty(slot, beyond)
-            self._holes.add(slot, beyond, *self._absent())
-            return beyond
-        if max(ts) < start:
+        if ts and max(ts) < start:
             detail = "every bar of the answer opens before the time asked for"
             self._holes.add(slot, beyond, "no_progress", detail)
             return beyond
         slots = _slots(ts, self._timeframe)
-        end = self._query.end
-        wanted = [row for row, at in enumerate(ts) if start <= at < end]
-        kept = [row for row in wanted if slots[row] < self._open]
-        self._withheld += len(wanted) - len(kept)
-        self._frames.append(answer if len(kept) == len(ts) else answer[kept])
-        beyond = min(max(slots) + 1, self._beyond)
-        self._note_absent(sorted({slots[row] for row in kept}), slot, beyond)
+        if slots:
+            self._latest = max(self._latest, min(slots))
+        present, beyond = self._reached(slots, slot, beyond)
+        if self._reach.refuted():
+            self._holes = _Holes()
+            return self._first  # what was passed over may hold bars
+        self._keep(answer, ts, slots, start, beyond)
+        self._note_absent(present, slot, beyond)
         return beyond
 
-    def _proven_empty(self, slot: int, beyond: int) -> int:
-        """Return how far an empty answer to a question about ``[slot, beyond)`` reaches."""
-        if self._gives_next:
-            return self._beyond
-        # Some venues look at a narrower window than they declare.
-        return slot + max((beyond - slot) // 2, 1)
+    def _reached(self, slots: list[int], slot: int, beyond: int) -> tuple[list[int], int]:
+        """Return the slots that an answer fills, and the one at which what it tells of ends."""
+        if not (self._gives_next or self._recent_only):
+            return self._reach.told(slots, slot, beyond)
+        present = sorted({at for at in slots if slot <= at < self._beyond})
+        if slots:
+            return present, min(max(slots) + 1, self._beyond)
+        return present, self._beyond if self._gives_next else beyond
+
+    def _keep(
+        self, answer: pl.DataFrame, ts: list[int], slots: list[int], start: int, beyond: int
+    ) -> None:
+        """Keep the closed bars of an answer that open in the range, before the slot `beyond`."""
+        end = self._query.end
+        wanted = [row for row, at in enumerate(ts) if start <= at < end]
+        kept = [row for row in wanted if slots[row] < beyond]
+        if len(kept) < len(wanted):
+            self._withheld.update(ts[row] for row in wanted if slots[row] >= self._open)
+        if kept:
+            self._frames.append(answer if len(kept) == len(ts) else answer[kept])
 
     def _note_absent(self, present: list[int], slot: int, beyond: int) -> None:
         """Note the holes that the slots `present` leave in ``[slot, beyond)``."""
@@ -212,41 +229,9 @@ class _Fetch:
         bars: pl.DataFrame = self._caller(call)
         return bars
 
-    def _settle_beginning(self) -> None:
-        """Find out what an empty beginning of the range means, by the venue's first bar ever.
-
-        Pages that failed may lie within it.
-        """
-        holes = self._holes.found
-        beginning = self._beginning()
-        if not any(cause == "verified_empty" for _, _, cause, _ in beginning):
-            return
-        ever = self._first_ever()
-        for at, (first, beyond, cause, _) in enumerate(beginning):
-            if cause != "verified_empty" or ever is None or ever < first:
-                continue
-            bar_follows = beyond < self._beyond and at == len(beginning) - 1
-            if ever < beyond or (bar_follows and ever > beyond):
-                # A venue that contradicts its own answer does not heed what it is asked for: that
-                # it gave no bars proves nothing.
-                holes[at] = (first, beyond, "fetch_failed", _OUT_OF_REACH)
-            else:
-                holes[at] = (first, beyond, "not_listed_yet", "")
-
-    def _beginning(self) -> list[tuple[int, int, Cause, str]]:
-        """Return the holes before the first bar."""
-        beginning: list[tuple[int, int, Cause, str]] = []
-        slot = self._first
-        for hole in self._holes.found:
-            if hole[0] != slot:
-                break
-            beginning.append(hole)
-            slot = hole[1]
-        return beginning
-
     def _first_ever(self) -> int | None:
         """Return the slot of the venue's first bar, or None where it does not tell."""
-        end = self._timeframe.open_of(self._timeframe.slot_of(0) + 1)
+        end = self._timeframe.open_of(self._oldest + 1)
         try:
             bars = self._ask(0, end)
         except SourceError:
@@ -254,8 +239,28 @@ class _Fetch:
         ts: list[int] = bars["ts"].to_physical().to_list()
         return self._timeframe.slot_of(min(ts)) if ts else None
 
+    def _heeds(self, ever: int) -> bool:
+        """Tell whether the venue leaves out its first bar where it is asked for later ones.
+
+        One that gives its newest bars whatever it is asked seems to begin with them.
+        """
+        if self._gives_next or self._latest > ever:
+            return True
+        try:
+            return min(self._slots_of(ever + 1, ever + 2), default=ever + 1) > ever
+        except SourceRefused:  # it has read what it was asked for
+            return True
+        except SourceError:
+            return False
+
+    def _slots_of(self, slot: int, beyond: int) -> list[int]:
+        """Return the slots of the bars that the venue gives, asked for ``[slot, beyond)``."""
+        start, end = self._timeframe.open_of(slot), self._timeframe.open_of(beyond)
+        ts: list[int] = self._ask(start, end)["ts"].to_physical().to_list()
+        return _slots(ts, self._timeframe)
+
     def _absent(self) -> tuple[Cause, str]:
-        return ("fetch_failed", _OUT_OF_REACH) if self._recent_only else _EMPTY
+        return ("fetch_failed", OUT_OF_REACH) if self._recent_only else _EMPTY
 
     def _gives_up(self, error: SourceError) -> bool:
         self._failed += 1

@@ -85,7 +85,8 @@ class BarSource(Protocol):
 
         Raises:
             VenueBusy: too many requests; ``retry_after`` seconds where the venue says so.
-            SourceError: a failure that may pass: a connection, a 5xx, a torn body.
+            SourceError: a failure that may pass: a connection, a 5xx, a torn body;
+                ``retry_after`` as above.
             UnknownSymbol: the venue does not list the symbol any more.
             SourceRefused: an answer that will not change: a denied credential, a bad request.
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import math
 import re
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from quant_registry.errors import InvalidInput
-from quant_registry.settings import read_settings, section_of
+from quant_registry.settings import check_keys, read_settings, section_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,14 +90,8 @@ def _read(value: Any, place: str, keys: Mapping[str, Callable[[Any, str], Any]])
     """Return the mapping `value`, each of its keys read by its reader."""
     if not isinstance(value, dict):
         raise _impossible(value, place, "write a mapping of keys to values")
-    for key in value:
-        if key not in keys:
-            near = difflib.get_close_matches(str(key), keys, n=1, cutoff=0.4)
-            raise InvalidInput(
-                f"quant.yml: {place} has no key {str(key)[:_SHOWN]!r}",
-                fix=f"did you mean {near[0]}?" if near else f"use {', '.join(keys)}",
-            )
-    return {key: keys[key](each, f"{place}.{key}") for key, each in value.items()}
+    check_keys(value, keys, place)
+    return {key: keys[key](value[key], f"{place}.{key}") for key in keys if key in value}
 
 
 def _market(value: Any, place: str) -> str:

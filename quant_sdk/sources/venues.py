@@ -80,6 +80,14 @@ class Sources:
             self.caller(venue)(source.load)
         return source
 
+    def bars_id(self, venue: str) -> str:
+        """Return what the column ``source`` will say of a venue's bars; asks nobody.
+
+        Raises:
+            SourceRefused, MissingExtra: as `bars`.
+        """
+        return self._source(venue).id
+
     def caller(self, venue: str) -> Caller:
         """Return what makes calls to a venue, at its rate and with retries.
 
@@ -124,9 +132,10 @@ class Sources:
         exchange = _EMBEDDED_EXCHANGES.get(venue)
         if exchange is None:
             raise _no_bars(venue, "the embedded market gives bars of BINANCE only")
-        return CcxtBars(
-            exchange, venue, base_url=self._market_url, source_id=f"{EMBEDDED}:{exchange}"
-        )
+        seed = self._settings.seed
+        # Another seed is another market: its bars do not bear the name of the usual one's.
+        world = exchange if seed == SourceSettings().seed else f"{exchange}:{seed}"
+        return CcxtBars(exchange, venue, base_url=self._market_url, source_id=f"{EMBEDDED}:{world}")
 
     def _live(self, venue: str) -> CcxtBars:
         from quant_sdk.sources._exchange_client import load_ccxt

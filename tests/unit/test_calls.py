@@ -160,6 +160,34 @@ def test_a_busy_venue_that_names_no_time_is_asked_ever_less(caller, clock):
     assert venue.pauses[-1] >= 4.0
 
 
+def away(seconds, count=1):
+    return [SourceError("503", retry_after=seconds) for _ in range(count)]
+
+
+def test_a_venue_that_is_away_for_a_time_is_left_alone_for_that_time_by_all(caller, limit, clock):
+    venue = Venue(clock, *away(12.0))
+    assert caller(venue) == 42
+    assert venue.pauses == pytest.approx([12.0])
+    with pytest.raises(SourceError):
+        caller_of(limit, clock, tries=1)(Venue(clock, *away(9.0)))
+    assert limit.silence() == pytest.approx(9.0)
+
+
+def test_a_venue_that_is_away_again_and_again_uses_up_the_tries(caller, clock):
+    venue = Venue(clock, *away(0.0, 50))
+    with pytest.raises(SourceError):
+        caller(venue)
+    assert len(venue.asked) == TRIES
+    assert venue.pauses == pytest.approx([0.5, 1, 2, 4, 8])
+
+
+def test_a_venue_that_is_away_for_hours_is_told_at_once(caller, clock):
+    venue = Venue(clock, *away(7_000.0))
+    with pytest.raises(SourceError):
+        caller(venue)
+    assert len(venue.asked) == 1
+
+
 def test_a_storm_of_refusals_does_not_use_up_the_tries_for_failures(caller, clock):
     script = [error for _ in range(TRIES - 1) for error in (*busy(1.0, 2), *broken())]
     venue = Venue(clock, *script)

@@ -390,6 +390,18 @@ def test_each_refusal_becomes_an_error_of_ours(raw, source, status, error, body)
     assert "BINANCE" in caught.value.message
 
 
+def test_a_venue_that_is_away_says_how_long_to_wait(raw, source):
+    raw.status, raw.body = 503, b"<html>no</html>"
+    with pytest.raises(SourceError) as caught:
+        ask(source)
+    assert caught.value.retry_after is None
+    raw.headers = {"Retry-After": "12"}
+    with pytest.raises(SourceError) as caught:
+        ask(source)
+    assert type(caught.value) is SourceError
+    assert caught.value.retry_after == 12.0
+
+
 def test_an_invalid_symbol_is_an_unknown_one(raw, source):
     raw.status, raw.body = 400, b'{"code": -1121, "msg": "Invalid symbol."}'
     with pytest.raises(UnknownSymbol, match=BTC):

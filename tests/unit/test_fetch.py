@@ -236,12 +236,78 @@ def test_the_first_bar_ever_is_asked_for_only_where_the_beginning_is_empty():
 
 
 def test_a_venue_that_gives_its_newest_bars_whatever_it_is_asked_proves_nothing():
-    newest = [us(slot) for slot in range(6, 10)]
-    source = Scripted(newest)
-    source.script = {0: lambda _: newest, 1: lambda _: newest[-1:]}
-    fetched = fetch(source)
+    class Newest(Scripted):
+        def extract(self, request):
+            super().extract(request)
+            return self.instants[-request["limit"] :]
+
+    fetched = fetch(Newest(us(slot) for slot in range(6, 10)))
+    assert slots(fetched) == [6, 7, 8, 9]
     assert holes(fetched) == [(0, 6, "fetch_failed")]
     assert "out_of_reach" in fetched.holes[0].detail
+
+
+@pytest.mark.parametrize("end", [6, 9, 10])
+def test_a_venue_that_gives_as_many_of_its_newest_bars_as_it_likes_proves_nothing(end):
+    class Newest(Scripted):
+        def extract(self, request):
+            super().extract(request)
+            return self.instants[-4:]
+
+    fetched = fetch(Newest(us(slot) for slot in range(10)), end=end)
+    assert slots(fetched) == list(range(6, end))
+    assert holes(fetched) == [(0, 6, "fetch_failed")]
+    assert "out_of_reach" in fetched.holes[0].detail
+
+
+def test_a_new_listing_shows_by_its_later_pages_that_it_is_heard():
+    source = Scripted(us(slot) for slot in range(6, 40))
+    fetch(source, end=20)
+    assert source.asked.count(0) == 1
+    assert source.asked[-1] == 0
+
+
+@pytest.mark.parametrize("page", [5, 30, 1000])
+@pytest.mark.parametrize("newest", [29, 30, 31])
+def test_a_newest_bar_in_every_answer_hides_no_bar(page, newest):
+    class Appended(Scripted):
+        def extract(self, request):
+            answer = super().extract(request)[:5]
+            return [*answer, *({us(newest)} - set(answer))]
+
+    source = Appended(map(us, range(newest + 1)), page=page)
+    fetched = fetch(source, end=30, now=newest)
+    assert slots(fetched) == list(range(min(newest, 30)))
+    assert fetched.holes == ()
+    assert fetched.withheld == (newest == 29)
+
+
+def test_a_hole_is_no_wider_than_the_answers_of_a_venue_that_looks_at_less_than_it_declares():
+    source = Scripted(map(us, [*range(-20, 40), *range(70, 150)]), page=100, window=20)
+    fetched = fetch(source, end=150)
+    assert slots(fetched) == [*range(40), *range(70, 150)]
+    assert holes(fetched) == [(40, 70, "verified_empty")]
+
+
+def test_what_was_passed_over_before_the_first_bar_is_looked_at_again_with_care():
+    source = Scripted(map(us, [-30, 10, 11, *range(70, 90)]), page=100, window=20)
+    fetched = fetch(source, end=90)
+    assert slots(fetched) == [10, 11, *range(70, 90)]
+    assert holes(fetched) == [(0, 10, "verified_empty"), (12, 70, "verified_empty")]
+
+
+def test_how_far_a_venue_looks_is_measured_once_and_then_a_long_hole_costs_little():
+    source = Scripted(map(us, [*range(-500, 3), *range(2000, 2003)]), page=100, window=100)
+    fetched = fetch(source, end=2003)
+    assert slots(fetched) == [0, 1, 2, 2000, 2001, 2002]
+    assert len(source.asked) < 30
+
+
+def test_a_venue_that_fails_while_it_is_measured_leaves_a_page_that_failed():
+    source = Scripted(map(us, [0, 1]), page=4)
+    source.script = {2: SourceError("503")}
+    fetched = fetch(source, end=9)
+    assert holes(fetched) == [(2, 6, "fetch_failed"), (6, 9, "verified_empty")]
 
 
 def test_a_venue_that_never_gives_old_bars_proves_nothing():
@@ -446,3 +512,22 @@ def test_every_closed_bar_of_the_range_either_came_or_lies_in_one_hole(
                 assert all(at >= hole.end for at in truth if at >= 0)
     if not script:
         assert came == truth & set(closed)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    present=st.sets(st.integers(1, 120), max_size=100),
+    page=st.integers(1, 50),
+    window=st.integers(1, 50),
+    newest=st.booleans(),
+)
+def test_whatever_a_venue_looks_at_all_bars_after_the_first_one_come(present, page, window, newest):
+    class Appended(Scripted):
+        def extract(self, request):
+            answer = super().extract(request)
+            return [*answer, *({self.instants[-1]} - set(answer))] if newest else answer
+
+    wanted = [us(0), *map(us, sorted(present))]
+    fetched = fetch(Appended([*wanted, us(130)], page=page, window=window), end=121)
+    assert fetched.bars["ts"].to_physical().to_list() == wanted
+    assert {hole.cause for hole in fetched.holes} <= {"verified_empty"}

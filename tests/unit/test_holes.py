@@ -100,6 +100,11 @@ def test_the_older_a_hole_the_longer_it_is_believed(age, lasts):
     assert expiry(NOW - age, NOW, "verified_empty") - NOW == lasts
 
 
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(days=3), timedelta(days=900)])
+def test_a_symbol_that_is_not_listed_may_be_listed_within_the_hour_however_old_the_hole(age):
+    assert expiry(NOW - age, NOW, "unknown_symbol") - NOW == timedelta(hours=1)
+
+
 spans = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 8)), max_size=3)
 
 

@@ -77,6 +77,70 @@ def test_gaps_between_the_bars_are_left_to_repair(workspace):
     assert shown(gaps) == [("X:A", at(1, 4), at(1, 9), True)]
 
 
+def note(workspace: Workspace, start: datetime, end: datetime, cause: str, now=MONDAY) -> None:
+    """Let a visit say of the hours [start, end) of X:A why they did not come."""
+    span = {"symbol": "X:A", "timeframe": "1h", "start": to_micros(start), "end": to_micros(end)}
+    asked = pl.DataFrame([span], schema=ASKED)
+    said = intervals_of([{**span, "cause": cause, "detail": "", "source": "s"}])
+    Holes(workspace.lakehouse, workspace.locks).record(asked, said, COMMIT, now)
+
+
+@pytest.mark.parametrize("cause", ["fetch_failed", "no_progress"])
+def test_what_failed_between_the_bars_is_wanted_again_by_the_next_ingest(workspace, cause):
+    hold(workspace, "X:A", at(30, 10, month=1), at(1, 3))
+    hold(workspace, "X:A", at(1, 9), at(2, 6))
+    note(workspace, at(1, 4), at(1, 7), cause)
+    assert shown(planner(workspace).edges(wanted("X:A", 3))) == [
+        ("X:A", at(1, 4), at(1, 7), True),
+        ("X:A", at(2, 7), at(2, 10), True),
+    ]
+
+
+def test_a_failure_is_wanted_again_where_it_is_still_missing_and_only_there(workspace):
+    hold(workspace, "X:A", at(1), at(1, 3))
+    hold(workspace, "X:A", at(1, 6), at(2, 6))
+    note(workspace, at(30, month=1), at(1, 6), "fetch_failed")
+    hold(workspace, "X:A", at(1, 4), at(1, 4))
+    assert shown(planner(workspace).edges(wanted("X:A", 3))) == [
+        ("X:A", at(30, 10, month=1), at(1), False),
+        ("X:A", at(1, 5), at(1, 6), True),
+        ("X:A", at(2, 7), at(2, 10), True),
+    ]
+
+
+@pytest.mark.parametrize("cause", ["verified_empty", "unknown_symbol", "quarantined"])
+def test_what_was_answered_between_the_bars_is_left_to_repair(workspace, cause):
+    hold(workspace, "X:A", at(30, 10, month=1), at(1, 3))
+    hold(workspace, "X:A", at(1, 9), at(2, 9))
+    note(workspace, at(1, 4), at(1, 9), cause)
+    assert planner(workspace).edges(wanted("X:A", 3)) == []
+    later = MONDAY + timedelta(days=90)
+    assert len(planner(workspace, later).edges(wanted("X:A", 93, later))) == 1
+
+
+def test_a_symbol_that_is_not_listed_yet_is_wanted_again_within_the_hour(workspace):
+    note(workspace, at(30, 10, month=1), at(2, 10), "unknown_symbol")
+    soon = MONDAY + timedelta(minutes=25)
+    assert planner(workspace, soon).edges(wanted("X:A", 3, soon)) == []
+    later = MONDAY + timedelta(hours=1)
+    for choose in (Planner.edges, Planner.gaps):
+        (shard,) = choose(planner(workspace, later), wanted("X:A", 3, later))
+        assert shard.bars == 72
+
+
+def test_a_bar_of_the_future_does_not_make_a_series_fresh(workspace):
+    hold(workspace, "X:A", at(30, 10, month=1), at(2, 6))
+    hold(workspace, "X:A", at(1, month=8), at(1, month=8))
+    found = planner(workspace).edges(wanted("X:A", 3))
+    assert shown(found) == [("X:A", at(2, 7), at(2, 10), True)]
+
+
+def test_bars_of_the_future_alone_are_none(workspace):
+    hold(workspace, "X:A", at(2, 10), at(2, 12))  # the first of them is still open
+    found = planner(workspace).edges(wanted("X:A", 3))
+    assert shown(found) == [("X:A", at(30, 10, month=1), at(2, 10), False)]
+
+
 def test_a_market_that_was_closed_since_is_not_asked(workspace):
     hold(workspace, "FXCM:EURUSD", at(28, month=1), at(30, 21, month=1))  # to Friday's close
     saturday = at(31, 12, month=1)

@@ -200,6 +200,15 @@ def test_a_list_that_moves_while_it_is_read_is_told(asked):
     assert found.moved
 
 
+def test_a_list_that_moves_at_the_same_length_is_told(asked):
+    client = asked(
+        page(row("X:A", 1), row("X:B", 1), total=4), page(row("X:B", 1), row("X:D", 1), total=4)
+    )
+    found = client.collect(ScanRequest(market="crypto", columns=("name",)))
+    assert found.rows["symbol"].to_list() == ["X:A", "X:B", "X:D"]
+    assert (found.total, found.moved) == (4, True)
+
+
 def test_many_wanted_symbols_go_in_groups_and_come_in_one_order(asked, scripted):
     def reply(body):
         rows = [row(symbol, -int(symbol[3:])) for symbol in body["symbols"]["tickers"]]
@@ -310,6 +319,14 @@ def test_a_busy_scanner_says_how_long_to_wait(asked, header, seconds):
         client.scan(ALL)
     waited = caught.value.retry_after
     assert waited == (seconds if seconds is None else pytest.approx(seconds, abs=0.01))
+
+
+@pytest.mark.parametrize("status", [408, 502, 503])
+def test_a_scanner_that_is_away_says_how_long_to_wait(asked, status):
+    with pytest.raises(SourceError) as caught:
+        asked((status, {}, {"Retry-After": "12"})).scan(ALL)
+    assert type(caught.value) is SourceError
+    assert caught.value.retry_after == 12.0
 
 
 def test_a_refusal_names_our_own_words_and_nothing_of_the_servers(asked):

@@ -150,6 +150,31 @@ def test_an_unknown_operation_is_kept_and_reported(scanner):
     assert "greater" in found.findings[1].fix
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("1e12", 1e12),
+        ("1e6", 1e6),
+        ("1E+6", 1e6),
+        ("1.5e6", 1.5e6),
+        ("-2.5e-3", -0.0025),
+        ("-.5", -0.5),
+        (".5e1", 5.0),
+        ("1_000", 1000),
+        ("'1e6'", "1e6"),
+        ("1e", "1e"),
+        ("e6", "e6"),
+        ("0885", "0885"),
+    ],
+)
+def test_numbers_are_written_as_in_yaml_1_2(scanner, written, read):
+    found = scanner(
+        f"markets: [crypto]\nfilters: [{{left: volume, operation: greater, right: {written}}}]"
+    )
+    assert found.filters[0].right == read
+    assert type(found.filters[0].right) is type(read)
+
+
 def test_labels_under_export_metadata_turn_it_on(scanner):
     found = scanner("markets: [crypto]\nexport_metadata: {symbol: base_universe}")
     assert (found.export_metadata, found.labels) == (True, {"symbol": "base_universe"})

@@ -66,6 +66,8 @@ def daily(days=10):
 def test_the_embedded_market_gives_bars_that_name_it_as_their_source(opened):
     with opened() as sources:
         assert sources.embedded
+        assert sources.bars("BINANCE").id == sources.bars_id("BINANCE") == "embedded:binance:5"
+    with opened("{market: embedded}") as sources:
         assert sources.bars("BINANCE").id == "embedded:binance"
         assert sources.scanner_id == "embedded:scanner"
         assert sources.scanner_base_url.startswith("http://127.0.0.1:")

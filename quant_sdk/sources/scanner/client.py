@@ -66,8 +66,8 @@ class Scanned:
         total: how many symbols met the conditions, by the last answers.
         requests: answers that were read.
         refused: symbols that were left out, because this project cannot store them.
-        moved: whether the number of symbols changed while they were read, so that one may be
-            missing.
+        moved: whether the list changed while it was read, in length or so that a symbol came
+            twice; another one may be missing then.
     """
 
     rows: pl.DataFrame
@@ -136,7 +136,7 @@ class ScannerClient:
             total=sum(group[-1].total for group in groups),
             requests=len(pages),
             refused=tuple(refused(pages)),
-            moved=any(len({page.total for page in group}) > 1 for group in groups),
+            moved=any(map(_moved, groups)),
         )
 
     def extract(self, market: str, body: dict[str, Any]) -> Any:
@@ -144,7 +144,8 @@ class ScannerClient:
 
         Raises:
             VenueBusy: too many requests; ``retry_after`` in seconds where the scanner says so.
-            SourceError: a failure that may pass: a connection, a 5xx, a torn body.
+            SourceError: a failure that may pass: a connection, a 5xx, a torn body;
+                ``retry_after`` as above.
             SourceRefused: an answer that will not change: an unknown column, a denied session.
         """
         try:
@@ -221,6 +222,11 @@ class ScannerClient:
 def in_order(rows: pl.DataFrame, sort_by: str, sort_order: str) -> pl.DataFrame:
     """Return rows of several answers in one order; those without a value come last."""
     return rows.sort(sort_by, descending=sort_order == "desc", nulls_last=True, maintain_order=True)
+
+
+def _moved(group: list[Page]) -> bool:
+    symbols = [symbol for page in group for symbol, _ in page.rows]
+    return len({page.total for page in group}) > 1 or len(set(symbols)) < len(symbols)
 
 
 def _once(call: Callable[[], T], /) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -133,7 +134,7 @@ class _Twice(dict[str, Any]):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with mappings that tell of duplicate keys."""
+    """PyYAML's safe loader, with YAML 1.2's numbers and mappings that tell of duplicate keys."""
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> _Twice:
@@ -152,6 +153,12 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> _Twice:
     return found
 
 
+# PyYAML reads YAML 1.1, where an exponent needs both a point and a sign.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)\Z"),
+    list("-+.0123456789"),
+)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 

@@ -40,14 +40,15 @@ class Refusal:
             clock: tells how long it is to a date in ``Retry-After``.
         """
         told = f"{source} answered {self.status} for {market}"
+        seconds = retry_after(self.headers, clock.now())
         if self.status in BUSY:
             return VenueBusy(
                 f"{told}: too many requests",
                 fix="ask less often: max_requests_per_second in quant.yml, or quant throttle",
-                retry_after=retry_after(self.headers, clock.now()),
+                retry_after=seconds,
             )
         if may_pass(self.status):
-            return SourceError(told, fix="try again later")
+            return SourceError(told, fix="try again later", retry_after=seconds)
         named = self.named(body)
         return SourceRefused(
             f"{told}, about {named}" if named else told,

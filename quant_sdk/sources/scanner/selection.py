@@ -136,7 +136,7 @@ def _met(scanner: ScannerFile, market: str, scanned: Scanned) -> list[Finding]:
         message = f"{len(scanned.refused)} symbols cannot be stored and are left out: {shown}"
         found.append(Finding(code="bad_symbol", place=place, message=message))
     if scanned.moved:
-        message = "the number of symbols changed while they were read; one may be missing"
+        message = "the list of symbols changed while it was read; one may be missing"
         found.append(Finding(code="list_moved", place=place, message=message))
     if scanned.total > MOST_ROWS:
         message = f"{scanned.total} symbols match, the first {MOST_ROWS} were read"
