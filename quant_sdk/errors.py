@@ -33,6 +33,7 @@ from quant_registry.errors import (
     UnknownSymbol,
     VenueBusy,
     WaitTimeout,
+    error_of,
 )
 
 __all__ = [
@@ -66,4 +67,5 @@ __all__ = [
     "UnknownSymbol",
     "VenueBusy",
     "WaitTimeout",
+    "error_of",
 ]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from quant_registry.run import Commit
-from quant_sdk.conformance.bars import check_bars
-from quant_sdk.conformance.many import check_many
+from quant_sdk.conformance import ConformancePipeline
 from quant_sdk.lakehouse.batch import Incoming
 from quant_sdk.lakehouse.ledger import MANY, Ledger
 from quant_sdk.lakehouse.locks import writing
@@ -29,6 +28,7 @@ FIRST = datetime(2024, 1, 31, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SYMBOL = "X:ADABTC"
 RANK = {"first": 0, "second": 1}
+PIPELINE = ConformancePipeline.partial_ok(True)
 
 
 class Lake:
@@ -112,7 +112,7 @@ def file(
     spec: str = "0",
 ) -> Incoming:
     """Return a checked file of one series."""
-    checked = check_bars(raw(closes), Timeframe.parse("1h"))
+    checked = PIPELINE.admit(raw(closes), Timeframe.parse("1h"), across_gaps=True)
     return Incoming.of(
         checked,
         source=source,
@@ -131,7 +131,7 @@ def answer(source: str, series: dict[str, dict[int, float]], sha: str = "") -> I
         for symbol, closes in series.items()
     ]
     frame = pl.concat(frames).with_row_index("row_").drop("row").rename({"row_": "row"})
-    checked = check_many(frame, Timeframe.parse("1h"))
+    checked = PIPELINE.admit(frame, Timeframe.parse("1h"), across_gaps=True)
     return Incoming.of(
         checked,
         source=source,

@@ -55,8 +55,8 @@ def read(  # noqa: PLR0913 - each narrows what is read
         filters.append(pl.col("source") == source)
     if known_by is not None:
         filters.append(pl.col("known_at") <= _instant(known_by))
-    rows = Table(lakehouse, FEATURES).scan().filter(*filters)
-    return rows.sort("symbol", "ts", "source").collect()
+    order = ("symbol", "ts", "source")
+    return Table(lakehouse, FEATURES).read(lambda rows: rows.filter(*filters).sort(order).collect())
 
 
 def _within(step: Timeframe, start: datetime | None, end: datetime | None) -> Iterator[pl.Expr]:

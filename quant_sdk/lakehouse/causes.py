@@ -48,9 +48,7 @@ def known_causes(
     ]
     found: dict[_Series, list[_Note]] = {}
     for table in tables:
-        rows = table.scan().filter(*wanted)
-        told = _refused(rows) if table.spec.name == "quarantine" else _noted(rows)
-        for series, notes in groupby(sorted(told), key=itemgetter(0)):
+        for series, notes in groupby(_told(table, wanted), key=itemgetter(0)):
             known = found.get(series, [])
             found[series] = sorted([*known, *_beside(_runs(map(_note, notes)), known)])
     return found
@@ -147,6 +145,12 @@ def _beside(notes: Iterable[_Note], known: list[_Note]) -> Iterator[_Note]:
             at = max(at, last)
         if at < end:
             yield at, end, cause
+
+
+def _told(table: Table, wanted: Iterable[pl.Expr]) -> list[_Told]:
+    """Return what the rows of a table tell, sorted by series and time."""
+    tell = _refused if table.spec.name == "quarantine" else _noted
+    return table.read(lambda rows: sorted(tell(rows.filter(*wanted))))
 
 
 def _note(told: _Told) -> _Note:

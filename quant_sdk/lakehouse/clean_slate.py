@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from quant_registry.errors import LiveRun
+from quant_registry.errors import LiveRun, PrerequisitesNotMet
 from quant_registry.steering import live_runs
 
 if TYPE_CHECKING:
@@ -14,24 +14,57 @@ if TYPE_CHECKING:
 
     from quant_registry.workspace import Workspace
 
+_ASIDE: Final = ".lakehouse.wiped"
+
 
 def wipe(workspace: Workspace) -> dict[str, Any]:
     """Remove ``data/lakehouse``; locks, epochs, audit, runs and snapshots stay.
 
+    Returns:
+        ``removed``, whether anything was; ``path``; ``finished``, whether what a wipe that was
+        killed had left is gone too.
+
     Raises:
         LiveRun: a run is live; nothing was removed.
+        PrerequisitesNotMet: the folder is a symbolic link, or cannot be removed.
     """
     folder = workspace.lakehouse
-    with ExitStack() as held:
-        _exclude_runs(workspace, held)
-        if not folder.is_dir():
-            return {"removed": False, "path": workspace.display(folder)}
-        aside = folder.with_name(".lakehouse.wiped")
-        if aside.exists():
-            shutil.rmtree(aside)
-        folder.replace(aside)
-        shutil.rmtree(aside)
-    return {"removed": True, "path": workspace.display(folder)}
+    aside = folder.with_name(_ASIDE)
+    for path in (folder, aside):
+        _refuse_link(path)
+    try:
+        with ExitStack() as held:
+            _exclude_runs(workspace, held)
+            finished, removed = _remove(aside), folder.is_dir()
+            if removed:
+                # Renamed first: half a table must not pass for a whole one.
+                folder.replace(aside)
+                _remove(aside)
+    except OSError as error:
+        raise PrerequisitesNotMet(
+            f"{folder} cannot be removed: {error}",
+            fix=f"make {folder.parent} writable, then wipe again: it goes on where this ended",
+        ) from error
+    return {
+        "removed": removed or finished,
+        "path": workspace.display(folder),
+        "finished": finished,
+    }
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise PrerequisitesNotMet(
+            f"{path} is a symbolic link; wiping it would leave the tables where they are",
+            fix=f"put the folder itself in its place, or remove the tables in {path.resolve()}",
+        )
+
+
+def _remove(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    shutil.rmtree(folder)
+    return True
 
 
 def _exclude_runs(workspace: Workspace, held: ExitStack) -> None:

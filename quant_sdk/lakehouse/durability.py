@@ -14,6 +14,7 @@ import orjson
 
 from quant_registry.errors import Corrupted
 from quant_registry.files import sync_folder
+from quant_sdk.lakehouse.damage import NO_LOG, PUT_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,55 +38,69 @@ def sync_commit(table: Path, version: int) -> None:
         sync_folder(folder)
 
 
-def mend(table: Path, told: int) -> list[str]:
-    """Take back torn commits newer than version `told`; return the names of what was set aside.
+def torn_files(table: Path, told: int) -> list[Path]:
+    """Return the files of the log that a power cut tore, or that rest on one; changes nothing.
 
     Args:
         table: the table's folder.
         told: the newest version that the ledger tells of; it and what is older is left alone.
 
     Raises:
-        Corrupted: the log of the version that was told is torn.
+        Corrupted: the newest of the versions that were told is torn.
     """
     log = table / _LOG
-    if not log.is_dir():
-        return []
-    aside = _mend_checkpoint(log)
-    entries = sorted(path for path in log.glob("*.json") if path.stem.isdigit())
+    entries = sorted((path for path in log.glob("*.json") if path.stem.isdigit()), reverse=True)
+    torn = []
     # Newest first; an older one may name files that compaction has taken away since.
-    for entry in reversed([path for path in entries if int(path.stem) > told]):
-        if _problem(table, entry) is None:
+    for entry in entries:
+        problem = _problem(table, entry)
+        if problem and int(entry.stem) <= told:
+            raise _told(table, entry, problem)
+        if problem is None:
             break
-        aside.append(_set_aside(entry))
-    known = log / f"{told:020d}.json"
-    if known.exists() and not _is_whole(known):
-        raise Corrupted(
-            f"{known.name}, a commit of the table {table.name}, is torn",
-            fix="restore it from a backup, or wipe the lakehouse and migrate again",
-        )
+        torn.append(entry)
+    left = [int(entry.stem) for entry in entries[len(torn) :]]
+    newest = max([told, *left])
+    # A checkpoint holds its commit whole: the commit would still be read from it. And the entries
+    # go last: were this cut off, the next look must find them.
+    return [*_torn_checkpoints(log, newest if entries else None), *torn]
+
+
+def mend(table: Path, told: int) -> list[str]:
+    """Set aside what `torn_files` finds; return the names. The caller holds the table's lock."""
+    aside = [_set_aside(path) for path in torn_files(table, told)]
     if aside:
-        sync_folder(log)
+        sync_folder(table / _LOG)
     return aside
+
+
+def _told(table: Path, entry: Path, problem: str) -> Corrupted:
+    return Corrupted(
+        f"{entry.name}, a commit of the table {table.name}, is torn: {problem}",
+        fix=PUT_BACK if _is_whole(entry) else NO_LOG,
+    )
 
 
 def _problem(table: Path, entry: Path) -> str | None:
     """Tell what is torn of a commit, or return None where it is whole."""
     try:
         adds = list(_adds(entry.read_bytes()))
-    except _TORN:
+    except (FileNotFoundError, *_TORN):
         return f"{entry.name} cannot be read"
     for add in adds:
-        path = table / unquote(add["path"])
-        size = path.stat().st_size if path.exists() else 0
+        path = unquote(add["path"])
+        size = (table / path).stat().st_size if (table / path).exists() else None
+        if size is None:
+            return f"{path} is gone"
         if size != add["size"]:
-            return f"{path.name} has {size} bytes, not {add['size']}"
+            return f"{path} has {size} bytes, not {add['size']}"
     return None
 
 
 def _is_whole(entry: Path) -> bool:
     try:
         list(_adds(entry.read_bytes()))
-    except _TORN:
+    except (FileNotFoundError, *_TORN):
         return False
     return True
 
@@ -101,25 +116,39 @@ def _adds(content: bytes) -> Iterator[dict[str, Any]]:
             yield action["add"]
 
 
-def _mend_checkpoint(log: Path) -> list[str]:
-    """Set aside a torn checkpoint; the log entries say the same."""
-    aside = [
-        _set_aside(path)
-        for path in log.glob("*.checkpoint.parquet")
-        if path.read_bytes()[-len(_PARQUET_END) :] != _PARQUET_END
-    ]
+def _torn_checkpoints(log: Path, newest: int | None) -> list[Path]:
+    """Return the checkpoints that are torn, or newer than version `newest`, and their pointer.
+
+    What they tell, the log entries up to `newest` tell too.
+    """
+
+    def is_gone(version: int) -> bool:
+        return newest is not None and version > newest
+
     pointer = log / _LAST_CHECKPOINT
-    if pointer.exists() and (aside or not _is_json(pointer)):
-        aside.append(_set_aside(pointer))
-    return aside
+    found = [
+        path
+        for path in sorted(log.glob("[0-9]*.checkpoint*.parquet"))
+        if is_gone(int(path.name.partition(".")[0])) or not _ends_whole(path)
+    ]
+    if pointer.exists() and (found or (at := _pointed_at(pointer)) is None or is_gone(at)):
+        found.insert(0, pointer)
+    return found
 
 
-def _is_json(path: Path) -> bool:
+def _ends_whole(path: Path) -> bool:
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - len(_PARQUET_END)))
+        return stream.read() == _PARQUET_END
+
+
+def _pointed_at(pointer: Path) -> int | None:
+    """Return the version that a pointer names; None where it is torn."""
     try:
-        orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError:
-        return False
-    return True
+        return int(orjson.loads(pointer.read_bytes())["version"])
+    except _TORN:
+        return None
 
 
 def _set_aside(path: Path) -> str:

@@ -77,13 +77,13 @@ class Lakehouse:
         Raises:
             InvalidInput: a malformed symbol, timeframe or time.
             NoData: the lakehouse holds no bar of that series at all.
+            Corrupted: a file of the table cannot be read.
         """
         check_symbol(symbol)
         step = Timeframe.parse(timeframe)
         first, last = optional_instant(start, "start"), optional_instant(end, "end")
         filters = [pl.col("symbol") == symbol, pl.col("timeframe") == timeframe]
-        bars = self.table("bars").scan()
-        series = bars.filter(*filters)
+        series = tuple(filters)
         if first is not None:
             # The bucket is a folder: without it every file's footer would be read.
             filters += [pl.col("bucket") >= bucket_at(first, step)]
@@ -91,10 +91,14 @@ class Lakehouse:
         if last is not None:
             filters += [pl.col("bucket") <= bucket_at(last, step)]
             filters += [pl.col("ts") < pl.lit(last, dtype=UTC_MICROS)]
-        frame = bars.filter(*filters).select(_COLUMNS).sort("ts").collect()
-        if not frame.height and not series.head(1).collect().height:
-            raise self._unknown_series(symbol, timeframe)
-        return frame
+
+        def ask(bars: pl.LazyFrame) -> pl.DataFrame:
+            frame = bars.filter(*filters).select(_COLUMNS).sort("ts").collect()
+            if not frame.height and not bars.filter(*series).head(1).collect().height:
+                raise self._unknown_series(symbol, timeframe)
+            return frame
+
+        return self.table("bars").read(ask)
 
     def cross_section(self, timeframe: str, at: datetime | str) -> pl.DataFrame:
         """Return the bars of all series that open at one instant, sorted by symbol.
@@ -108,6 +112,7 @@ class Lakehouse:
 
         Raises:
             InvalidInput: a malformed timeframe or time.
+            Corrupted: a file of the table cannot be read.
         """
         step, moment = Timeframe.parse(timeframe), instant(at, "at")
         filters = (
@@ -115,8 +120,10 @@ class Lakehouse:
             pl.col("bucket") == bucket_at(moment, step),
             pl.col("ts") == pl.lit(moment, dtype=UTC_MICROS),
         )
-        bars = self.table("bars").scan().filter(*filters)
-        return bars.select("symbol", *_COLUMNS).collect().sort("symbol")
+        columns = ("symbol", *_COLUMNS)
+        return self.table("bars").read(
+            lambda bars: bars.filter(*filters).select(columns).collect().sort("symbol")
+        )
 
     def features(  # noqa: PLR0913 - each narrows what is read
         self,
@@ -181,17 +188,22 @@ class Lakehouse:
             timeframe: only this one.
             calendar_of: the calendar of a symbol; default: the one its source was declared with,
                 else its venue's.
+
+        Raises:
+            Corrupted: a file of the table cannot be read.
         """
-        bars = self.table("bars").scan().select("symbol", "timeframe", "ts")
+        wanted = [pl.lit(value=True)]
         if symbol is not None:
-            bars = bars.filter(pl.col("symbol") == check_symbol(symbol))
+            wanted.append(pl.col("symbol") == check_symbol(symbol))
         if timeframe is not None:
-            bars = bars.filter(pl.col("timeframe") == Timeframe.parse(timeframe).text)
-        calendar_of = calendar_of or self.calendars()
-        notes = known_causes([self.table(name) for name in NOTED], symbol, timeframe)
-        return explained(
-            coverage(bars.sort("timeframe", "symbol", "ts"), calendar_of), notes, calendar_of
+            wanted.append(pl.col("timeframe") == Timeframe.parse(timeframe).text)
+        named = calendar_of or self.calendars()
+        order = ("timeframe", "symbol", "ts")
+        found = self.table("bars").read(
+            lambda bars: coverage(bars.filter(*wanted).select(order).sort(order), named)
         )
+        notes = known_causes([self.table(name) for name in NOTED], symbol, timeframe)
+        return explained(found, notes, named)
 
     def calendars(self) -> Callable[[str], Calendar]:
         """Return what gives a symbol's calendar: as its source declared it, else its venue's."""
@@ -205,38 +217,36 @@ class Lakehouse:
 
     def content_hash(self) -> str:
         """Return the SHA-256 over all series' fingerprints; it ignores files and their order."""
-        return combine(fingerprint(self.table("bars").scan()))
+        return combine(self.table("bars").read(fingerprint))
 
     def quarantine_summary(self) -> list[dict[str, Any]]:
         """Return ``{symbol, timeframe, rule, rows}`` of what is in quarantine."""
         keys = ["symbol", "timeframe", "rule"]
-        return (
-            self.table("quarantine")
-            .scan()
-            .filter(_REFUSED)
-            .group_by(keys)
-            .agg(pl.len().alias("rows"))
-            .sort(keys)
-            .collect()
-            .to_dicts()
+        counts = self.table("quarantine").read(
+            lambda rows: rows.filter(_REFUSED).group_by(keys).agg(pl.len().alias("rows")).collect()
         )
+        return counts.sort(keys).to_dicts()
 
     def quarantine(
         self, symbol: str | None = None, rule: str | None = None, limit: int = 50
     ) -> pl.DataFrame:
         """Return the first `limit` quarantined rows of a symbol and a rule."""
-        rows = self.table("quarantine").scan().filter(_REFUSED)
+        wanted = [_REFUSED]
         if symbol is not None:
-            rows = rows.filter(pl.col("symbol") == check_symbol(symbol))
+            wanted.append(pl.col("symbol") == check_symbol(symbol))
         if rule is not None:
-            rows = rows.filter(pl.col("rule") == rule)
-        return rows.sort("symbol", "timeframe", "source", "row").head(limit).collect()
+            wanted.append(pl.col("rule") == rule)
+        order = ("symbol", "timeframe", "source", "row")
+        return self.table("quarantine").read(
+            lambda rows: rows.filter(*wanted).sort(order).head(limit).collect()
+        )
 
     def wipe(self) -> dict[str, Any]:
         """Remove ``data/lakehouse``; locks, epochs, audit, runs and snapshots stay.
 
         Raises:
             LiveRun: a run is live; nothing was removed.
+            PrerequisitesNotMet: the folder cannot be removed.
         """
         return wipe(self._workspace)
 

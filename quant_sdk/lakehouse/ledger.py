@@ -17,6 +17,7 @@ import jsonlines
 import orjson
 import polars as pl
 
+from quant_registry.errors import Corrupted
 from quant_registry.files import make_folder, sync_folder, write_all
 from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.lakehouse.table import METADATA_KEY
@@ -164,6 +165,21 @@ class Ledger:
         self.add(found)
         return found
 
+    def told(self, tables: Iterable[Table]) -> dict[str, int]:
+        """Return by name the newest version of each table that the ledger tells of, or -1.
+
+        It names the last commit of a batch. The batch's commits of other tables were on disk before
+        that one, so they are told too; but not its marks of replayed rows, which come after.
+        """
+        entries = self.entries()
+        batches = {(entry.run_id, entry.batch_id) for entry in entries}
+        found = {}
+        for table in tables:
+            name = table.spec.name
+            named = max((entry.version for entry in entries if entry.table == name), default=-1)
+            found[name] = _newest_of(table, batches, named)
+        return found
+
     def _read(self) -> tuple[list[Entry], bool]:
         """Return the entries, and whether a line was torn."""
         if not self._path.exists():
@@ -230,6 +246,20 @@ def _identity(entry: Entry) -> tuple[str, int, str, str, str, bool]:
 def _entry(document: dict[str, Any]) -> Entry:
     known = {key: value for key, value in document.items() if key in _FIELDS}
     return Entry(**known | {"stamp": tuple(known["stamp"])})
+
+
+def _newest_of(table: Table, batches: set[tuple[str, str]], named: int) -> int:
+    """Return the newest version that is `named`, or that a batch made before it was told."""
+    entries = (path.stem for path in (table.path / "_delta_log").glob("*.json"))
+    versions = (int(stem) for stem in entries if stem.isdigit())
+    for version in sorted((each for each in versions if each > named), reverse=True):
+        with suppress(Corrupted):  # what is torn names no batch
+            commit = next(table.history(version - 1), {})
+            document = json.loads(commit.get(METADATA_KEY, "{}"))
+            batch = document.get("run_id", ""), document.get("batch_id", "")
+            if batch in batches and "operation" not in document:
+                return version
+    return named
 
 
 def _commits(table: Table, after: int) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -19,8 +19,8 @@ from quant_registry.errors import Corrupted
 from quant_sdk.lakehouse.parts import (
     Part,
     Swap,
-    drop_parts,
     live_parts,
+    new_parts,
     scan_parts,
     swap_parts,
     tally,
@@ -88,19 +88,22 @@ def rewritten(table: Table, crowd: Crowd) -> Swap:
     """Write the rows of `crowd` into new files, sorted by series and time; no version names them.
 
     Raises:
-        Corrupted: the new files do not hold the rows of the old ones; they are gone again.
+        Corrupted: an old file cannot be read, or the new ones do not hold its rows. Whatever
+            fails, the new files are gone again.
     """
     old = [part.path for part in crowd.parts]
-    before = tally(scan_parts(table, old))
-    adds = [write_part(table, rows, crowd.partition) for rows in _sorted_slices(table, old)]
-    after = tally(scan_parts(table, [part.path for part in adds]))
-    if before != after:
-        drop_parts(table, adds)
-        raise Corrupted(
-            f"rewriting {crowd.name or table.spec.name} changed its rows from {before} to {after}; "
-            "the table was left as it is",
-            fix="verify the newest snapshot: quant snapshot verify; then look at disk and memory",
-        )
+    with new_parts(table) as adds:
+        with table.reading():
+            before = tally(scan_parts(table, old))
+        for rows in _sorted_slices(table, old):
+            adds.append(write_part(table, rows, crowd.partition))
+        after = tally(scan_parts(table, [part.path for part in adds]))
+        if before != after:
+            raise Corrupted(
+                f"rewriting {crowd.name or table.spec.name} changed its rows from {before} to "
+                f"{after}; the table was left as it is",
+                fix="verify the newest snapshot: quant snapshot verify; look at disk and memory",
+            )
     return Swap(adds=adds, removes=crowd.parts, changes=False)
 
 
@@ -110,8 +113,8 @@ def exchange(table: Table, swap: Swap, commit: Commit) -> int:
     The caller holds the table's lock.
 
     Raises:
-        Conflict: an old file was replaced meanwhile; the new ones are gone again.
-        OwnershipLost: a newer run of the stage has written; the new files are gone again.
+        Conflict: an old file was replaced meanwhile.
+        OwnershipLost: a newer run of the stage has written. Either way the new files are gone.
     """
     return swap_parts(table, swap, commit, {"operation": "optimize"})
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 KEY: Final = ("symbol", "timeframe", "ts")
-_VALUES: Final = ("open", "high", "low", "close", "volume")
+VALUES: Final = ("open", "high", "low", "close", "volume")
 RULE: Final = "overlap_conflict"
 
 
@@ -26,7 +26,8 @@ class Overlap:
         corrected: they replace a bar; the columns of `bars` and ``old_*``, ``old_source``.
         unchanged: their source brought the same bar before.
         identical: another source brought the same bar.
-        conflicting: another source's bar stands and wins; with ``rule``, ``reason``.
+        conflicting: another source's bar stands and wins, or stands beside it at a distance that
+            no usual return goes; with ``rule``, ``reason``.
     """
 
     appended: pl.DataFrame
@@ -49,7 +50,7 @@ class Overlap:
     def old_values(self) -> pl.DataFrame:
         """Return the bars that the corrections replace, under the source that corrects them."""
         return self.corrected.select(
-            *KEY, "source", *(pl.col(f"old_{name}").alias(name) for name in _VALUES)
+            *KEY, "source", *(pl.col(f"old_{name}").alias(name) for name in VALUES)
         )
 
 
@@ -63,7 +64,7 @@ def resolve(frame: pl.DataFrame, standing: pl.DataFrame, rank: Mapping[str, int]
     """
     old = standing.select(
         *KEY,
-        *(pl.col(name).alias(f"old_{name}") for name in _VALUES),
+        *(pl.col(name).alias(f"old_{name}") for name in VALUES),
         pl.col("source").alias("old_source"),
     )
     if not old.height:
@@ -76,7 +77,7 @@ def resolve(frame: pl.DataFrame, standing: pl.DataFrame, rank: Mapping[str, int]
             conflicting=_conflicts(nothing),
         )
     met = frame.join(old, on=KEY, how="left", maintain_order="left")
-    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in _VALUES)
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in VALUES)
     own = pl.col("source") == pl.col("old_source")
     place = (
         pl.when(pl.col("old_source").is_null())

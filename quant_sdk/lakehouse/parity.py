@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
-from polars.exceptions import ComputeError
 
-from quant_registry.errors import Corrupted
 from quant_sdk.lakehouse.fingerprint import combine, fingerprint, merge
 from quant_sdk.lakehouse.ledger import AMENDMENTS, MANY, contributions
 
@@ -28,8 +26,11 @@ def parity(entries: Sequence[Entry], bars: Table, quarantine: Table) -> dict[str
         ``ok``; ``content_hash`` of the bars; ``series``, one object each with `rows`, `first`,
         `last`, `key_hash`, `value_hash` as the sources gave them, ``ok`` and, where they differ,
         ``found``; ``unaccounted``, sources whose rows do not add up.
+
+    Raises:
+        Corrupted: a file of a table is gone or damaged.
     """
-    held = _held(bars)
+    held = bars.read(fingerprint)
     series = _compared(*_comparable(contributions(entries), held))
     unaccounted = [*_unaccounted(entries), *_not_quarantined(entries, quarantine)]
     return {
@@ -76,21 +77,6 @@ def superseded(entries: Sequence[Entry]) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-def _held(bars: Table) -> pl.DataFrame:
-    """Return the fingerprints of what the table holds.
-
-    Raises:
-        Corrupted: a file of the table is missing or torn.
-    """
-    try:
-        return fingerprint(bars.scan())
-    except (OSError, ComputeError) as error:
-        raise Corrupted(
-            f"a file of the table {bars.spec.name} cannot be read: {error}",
-            fix="restore it from a snapshot, or wipe the lakehouse and migrate again",
-        ) from error
 
 
 def _comparable(told: pl.DataFrame, held: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -145,7 +131,7 @@ def _not_quarantined(entries: Sequence[Entry], quarantine: Table) -> list[dict[s
     }
     if not any(told.values()):
         return []
-    counts = quarantine.scan().group_by("source", "source_sha256").len().collect()
+    counts = quarantine.read(lambda rows: rows.group_by("source", "source_sha256").len().collect())
     held = {(source, sha): count for source, sha, count in counts.iter_rows()}
     return [
         {"source": source, "quarantined": count, "held": held.get((source, sha), 0)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
@@ -18,15 +19,24 @@ from urllib.parse import unquote
 import orjson
 import polars as pl
 from deltalake.transaction import AddAction, RemoveAction
+from polars.exceptions import PolarsError
 
 from quant_registry.clock import SystemClock
-from quant_registry.errors import Conflict, InvalidInput, NoData, OwnershipLost
+from quant_registry.errors import (
+    Conflict,
+    Corrupted,
+    InvalidInput,
+    NoData,
+    disk_full,
+    is_disk_full,
+)
 from quant_registry.files import make_folder
+from quant_sdk.lakehouse.damage import reading_entry
 from quant_sdk.lakehouse.files import scan_files
 from quant_sdk.lakehouse.fingerprint import VALUE, key_hash, value_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from deltalake import CommitProperties, DeltaTable
@@ -112,6 +122,7 @@ def commit_parts(table: Table, version: int) -> tuple[list[Part], list[Part]]:
 
     Raises:
         NoData: the log entry of that version is gone.
+        Corrupted: it is torn.
     """
     entry = table.path / "_delta_log" / f"{version:020d}.json"
     try:
@@ -121,7 +132,8 @@ def commit_parts(table: Table, version: int) -> tuple[list[Part], list[Part]]:
             f"the log of the table {table.spec.name} does not reach back to version {version}",
             fix="see what it holds: quant lakehouse history",
         ) from None
-    actions = [orjson.loads(line) for line in lines]
+    with reading_entry(table.path, entry):
+        actions = [orjson.loads(line) for line in lines]
     adds = [_part_of(action["add"]) for action in actions if "add" in action]
     removes = [_part_of(action["remove"]) for action in actions if "remove" in action]
     return adds, removes
@@ -161,6 +173,9 @@ def write_part(
         rows: the table's columns, all of one partition.
         partition: the partition's values by column.
         level: of the compression; 1 is faster, 3 a little smaller.
+
+    Raises:
+        DiskFull: what was written of it is gone again.
     """
     folder = "/".join(f"{name}={partition[name]}" for name in table.spec.partition_by)
     name = f"part-{uuid.uuid4()}.zstd.parquet"
@@ -168,16 +183,33 @@ def write_part(
     target = table.path / path
     make_folder(target.parent)
     body = rows.select(key for key in table.spec.columns if key not in partition)
-    body.write_parquet(
-        target,
-        compression="zstd",
-        compression_level=level,
-        statistics=True,
-        row_group_size=ROW_GROUP,
-    )
-    _sync(target)
+    try:
+        body.write_parquet(
+            target,
+            compression="zstd",
+            compression_level=level,
+            statistics=True,
+            row_group_size=ROW_GROUP,
+        )
+        _sync(target)
+    except (OSError, PolarsError) as error:
+        target.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise disk_full(table.path) from error
+        raise
     size = target.stat().st_size
     return Part(path=path, bytes=size, rows=body.height, partition=partition, stats=_stats(body))
+
+
+@contextmanager
+def new_parts(table: Table) -> Iterator[list[Part]]:
+    """Give a list for files while they are written; where anything fails, they are removed."""
+    made: list[Part] = []
+    try:
+        yield made
+    except BaseException:
+        drop_parts(table, made)  # no commit was tried yet
+        raise
 
 
 def append_parts(table: Table, rows: pl.DataFrame, commit: Commit, metadata: dict[str, Any]) -> int:
@@ -187,6 +219,7 @@ def append_parts(table: Table, rows: pl.DataFrame, commit: Commit, metadata: dic
 
     Raises:
         InvalidInput: a column that must not be null has nulls; nothing was written.
+        DiskFull: nothing was written.
         Conflict, OwnershipLost: as `swap_parts`; the files are gone again.
     """
     required = [name for name in table.spec.columns if name not in table.spec.nullable]
@@ -200,12 +233,13 @@ def append_parts(table: Table, rows: pl.DataFrame, commit: Commit, metadata: dic
     columns = table.spec.partition_by
     groups = rows.partition_by(columns, as_dict=True) if columns else {(): rows}
 
-    def write(group: tuple[tuple[object, ...], pl.DataFrame]) -> Part:
+    def write(group: tuple[tuple[object, ...], pl.DataFrame]) -> None:
         values = dict(zip(columns, map(str, group[0]), strict=True))
-        return write_part(table, group[1], values, level=1)
+        made.append(write_part(table, group[1], values, level=1))
 
-    with ThreadPoolExecutor() as pool:
-        adds = list(pool.map(write, groups.items()))
+    with new_parts(table) as made, ThreadPoolExecutor() as pool:
+        list(pool.map(write, groups.items()))
+    adds = sorted(made, key=lambda part: part.path)
     return swap_parts(table, Swap(adds=adds, removes=()), commit, metadata)
 
 
@@ -222,9 +256,11 @@ def swap_parts(table: Table, swap: Swap, commit: Commit, metadata: dict[str, Any
         Conflict: a file to be taken away is not live any more, or others kept changing the table.
         OwnershipLost: a newer run of the stage has written. Either way nothing was changed, and
             the files to be put there are gone.
+        DiskFull: the files are gone, unless the commit was made before.
     """
     removed = {part.path for part in swap.removes}
     actions = _actions(swap)
+    tried: list[int] = []
 
     def act(delta: DeltaTable, properties: CommitProperties) -> None:
         gone = removed - {part.path for part in live_parts(delta)}
@@ -234,6 +270,7 @@ def swap_parts(table: Table, swap: Swap, commit: Commit, metadata: dict[str, Any
                 fix="run the stage again: it begins with what stands now",
             )
         columns = list(table.spec.partition_by)
+        tried.append(int(delta.version()) + 1)
         # Delta takes this for a plain append; it looks for no conflict by itself.
         delta.create_write_transaction(
             actions, "append", delta.schema(), columns, commit_properties=properties
@@ -241,9 +278,21 @@ def swap_parts(table: Table, swap: Swap, commit: Commit, metadata: dict[str, Any
 
     try:
         return table.change(act, commit, metadata)
-    except (Conflict, OwnershipLost):
-        drop_parts(table, swap.adds)
+    except Exception:
+        # Delta may fail after the commit too, as may its sync: then these files are the table's.
+        # What an unreadable entry leaves undecided stays, until a vacuum finds it old.
+        with suppress(Corrupted, OSError):
+            if not any(_is_named(table, version, swap.adds) for version in tried):
+                drop_parts(table, swap.adds)
         raise
+
+
+def _is_named(table: Table, version: int, parts: Iterable[Part]) -> bool:
+    """Tell whether the commit of a version, if there is one, adds any of `parts`."""
+    with suppress(NoData):
+        added = {part.path for part in commit_parts(table, version)[0]}
+        return any(part.path in added for part in parts)
+    return False
 
 
 def _actions(swap: Swap) -> list[AddAction | RemoveAction]:
@@ -275,6 +324,7 @@ def _part_of(action: Mapping[str, Any]) -> Part:
         bytes=action.get("size") or 0,
         rows=stats.get("numRecords", 0),
         partition=dict(folder.split("=", 1) for folder in path.split("/")[:-1]),
+        stats={side: _told(stats.get(side)) for side in ("minValues", "maxValues")},
         changes=action["dataChange"],
     )
 
@@ -307,6 +357,14 @@ def _stats_of(values: Mapping[str, Any] | None) -> dict[str, Any]:
         name: _plain(value)
         for name, value in (values or {}).items()
         if value is not None and not (isinstance(value, float) and not isfinite(value))
+    }
+
+
+def _told(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return statistics of a log entry; each writer has its own form of an instant."""
+    return {
+        name: _plain(datetime.fromisoformat(value)) if name == "ts" else value
+        for name, value in (values or {}).items()
     }
 
 

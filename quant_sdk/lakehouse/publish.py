@@ -6,6 +6,7 @@ adding anything twice. The last commit of the batch carries its ledger entries.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,11 @@ import polars as pl
 
 from quant_sdk.lakehouse.batch import entries_of, frame_of
 from quant_sdk.lakehouse.corrections import newest_corrections
-from quant_sdk.lakehouse.durability import mend
 from quant_sdk.lakehouse.fingerprint import row_names
 from quant_sdk.lakehouse.ledger import MANY, Ledger
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.overlap import KEY, resolve
+from quant_sdk.lakehouse.seams import JUMP, beside, without_jumps
 from quant_sdk.lakehouse.specs import BARS, CORRECTIONS, QUARANTINE
 from quant_sdk.lakehouse.table import Table
 
@@ -30,14 +31,23 @@ if TYPE_CHECKING:
     from quant_sdk.lakehouse.batch import Incoming
     from quant_sdk.lakehouse.ledger import Entry
     from quant_sdk.lakehouse.overlap import Overlap
+    from quant_sdk.lakehouse.seams import Admit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What a batch did: its ledger entries, and the version of `bars` it made (-1: none)."""
+    """What a batch did.
+
+    Attributes:
+        entries: its ledger entries.
+        version: of `bars`, that it made; -1: none.
+        jumps: symbol, timeframe, ts and source of bars that were refused for what they would
+            have stood beside.
+    """
 
     entries: tuple[Entry, ...]
     version: int
+    jumps: pl.DataFrame
 
 
 class Publisher:
@@ -49,27 +59,19 @@ class Publisher:
             it must not be parted by another writer.
         rank: source ids in order of precedence; where two sources hold different bars for one
             opening time, the one named earlier wins. A source not named here is never overruled.
+        admit: judges new bars beside those that they did not come with; None: nobody does.
     """
 
-    def __init__(self, lakehouse: Path, locks: Path, rank: Mapping[str, int]) -> None:
+    def __init__(
+        self, lakehouse: Path, locks: Path, rank: Mapping[str, int], *, admit: Admit | None = None
+    ) -> None:
         self._bars = Table(lakehouse, BARS)
         self._quarantine = Table(lakehouse, QUARANTINE)
         self._corrections = Table(lakehouse, CORRECTIONS)
         self._ledger = Ledger(lakehouse)
         self._locks = locks
         self._rank = rank
-
-    def mend(self) -> list[str]:
-        """Take back what a power cut tore of commits that nobody was told of; name the files."""
-        told: dict[str, int] = {}
-        for entry in self._ledger.entries():
-            told[entry.table] = max(entry.version, told.get(entry.table, -1))
-        with writing(self._locks, BARS.name):
-            return [
-                name
-                for table in (self._bars, self._quarantine, self._corrections)
-                for name in mend(table.path, told.get(table.spec.name, -1))
-            ]
+        self._admit = admit
 
     def note(self, entries: Sequence[Entry], commit: Commit) -> int:
         """Add entries of sources that bring nothing new; return how many."""
@@ -88,7 +90,10 @@ class Publisher:
         """
         with writing(self._locks, BARS.name):
             frame = frame_of(batch)
-            overlap = resolve(frame, self._existing(frame), self._rank)
+            standing = self._existing(frame)
+            overlap = resolve(frame, standing, self._rank)
+            if self._admit is not None and overlap.appended.height:
+                overlap = self._judged(overlap, frame, standing, batch, self._admit)
             shas = {item.source: MANY if item.symbol == MANY else item.sha256 for item in batch}
             refused = self._unseen(
                 self._quarantine,
@@ -103,7 +108,11 @@ class Publisher:
             table, version = self._write(refused, changed, overlap, entries, commit)
             entries = [replace(entry, table=table, version=version) for entry in entries]
             self._ledger.add(entries)
-        return Published(entries=tuple(entries), version=version if table == BARS.name else -1)
+        return Published(
+            entries=tuple(entries),
+            version=version if table == BARS.name else -1,
+            jumps=overlap.conflicting.filter(pl.col("rule") == JUMP).select(*KEY, "source"),
+        )
 
     def _write(
         self,
@@ -130,31 +139,39 @@ class Publisher:
         """Return the bars that stand where the batch has rows, or may have."""
         if not self._bars.exists() or not frame.height:
             return BARS.empty
-        return (
-            self._bars.scan()
-            .filter(
-                pl.col("timeframe").is_in(frame["timeframe"].unique().to_list()),
-                pl.col("bucket").is_in(frame["bucket"].unique().to_list()),
-                pl.col("symbol").is_in(frame["symbol"].unique().to_list()),
-                # Ranges skip files and row groups by their statistics.
-                *(
-                    pl.col(key).is_between(pl.lit(frame[key].min()), pl.lit(frame[key].max()))
-                    for key in ("symbol", "ts")
-                ),
-            )
-            .collect()
+        wanted = (
+            pl.col("timeframe").is_in(frame["timeframe"].unique().to_list()),
+            pl.col("bucket").is_in(frame["bucket"].unique().to_list()),
+            pl.col("symbol").is_in(frame["symbol"].unique().to_list()),
+            # Ranges skip files and row groups by their statistics.
+            *(
+                pl.col(key).is_between(pl.lit(frame[key].min()), pl.lit(frame[key].max()))
+                for key in ("symbol", "ts")
+            ),
         )
+        return self._bars.read(lambda rows: rows.filter(*wanted).collect())
+
+    def _judged(
+        self,
+        overlap: Overlap,
+        frame: pl.DataFrame,
+        standing: pl.DataFrame,
+        batch: Sequence[Incoming],
+        admit: Admit,
+    ) -> Overlap:
+        if self._bars.exists():
+            standing = pl.concat([standing, beside(self._bars.scan(), frame)])
+        if not standing.height and not _is_mixed(batch):
+            return overlap
+        return without_jumps(overlap, standing, admit)
 
     def _write_bars(self, overlap: Overlap, commit: Commit, metadata: dict[str, Any]) -> int:
         if not overlap.corrected.height:
             return self._bars.append(overlap.appended, commit, metadata)
         touched = pl.concat([overlap.appended, overlap.corrected.select(list(BARS.columns))])
         names = {key: sorted(touched[key].unique()) for key in ("timeframe", "bucket", "symbol")}
-        standing = (
-            self._bars.scan()
-            .filter(*(pl.col(key).is_in(values) for key, values in names.items()))
-            .collect()
-        )
+        wanted = [pl.col(key).is_in(values) for key, values in names.items()]
+        standing = self._bars.read(lambda rows: rows.filter(*wanted).collect())
         kept = standing.join(overlap.corrected, on=["symbol", "timeframe", "ts"], how="anti")
         merged = pl.concat([kept, touched]).sort("timeframe", "bucket", "symbol", "ts")
         return self._bars.replace(merged, names, commit, metadata)
@@ -167,7 +184,8 @@ class Publisher:
             return table.spec.empty
         keyed = ["source", "source_sha256", *key]
         shas = rows["source_sha256"].unique().to_list()
-        seen = table.scan().filter(pl.col("source_sha256").is_in(shas)).select(keyed).collect()
+        known = pl.col("source_sha256").is_in(shas)
+        seen = table.read(lambda rows: rows.filter(known).select(keyed).collect())
         return table.spec.fit(rows.join(seen, on=keyed, how="anti", nulls_equal=True))
 
     def _unrecorded(self, rows: pl.DataFrame | None) -> pl.DataFrame:
@@ -182,6 +200,14 @@ class Publisher:
         newest = newest_corrections(table, rows["symbol"])
         known = [*KEY, "source", "source_sha256"]
         return table.spec.fit(rows.join(newest, on=known, how="anti"))
+
+
+def _is_mixed(batch: Sequence[Incoming]) -> bool:
+    """Tell whether two sources of a batch may hold bars of one series."""
+    series = Counter((item.timeframe, item.symbol) for item in batch if item.bars.height)
+    many = {timeframe for timeframe, symbol in series if symbol == MANY}
+    alone = all(symbol == MANY or timeframe not in many for timeframe, symbol in series)
+    return not alone or any(count > 1 for count in series.values())
 
 
 def _refused(

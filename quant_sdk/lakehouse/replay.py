@@ -117,8 +117,15 @@ def _of_timeframe(
         [*KEY, *VALUES], keep="first", maintain_order=True
     )
     step = Timeframe.parse(timeframe)
-    passed = _passing(bars, candidates, lambda rows: _failing(rows, step, pipeline))
-    come = passed.with_columns(bucket=bucket_of(step)).select(list(BARS.columns))
+    come = BARS.empty
+    # A bar that comes may be what another one waited for.
+    while candidates.height:
+        stand = pl.concat([bars, come])
+        passed = _passing(stand, candidates, lambda rows: _failing(rows, step, pipeline))
+        if not passed.height:
+            break
+        come = pl.concat([come, passed.with_columns(bucket=bucket_of(step)).select(come.columns)])
+        candidates = candidates.join(come, on=KEY, how="anti", maintain_order="left")
     return come, standing
 
 

@@ -108,22 +108,20 @@ def restore(workspace: Workspace, way: Return, commit: Commit, now: datetime) ->
     """Go back, in one commit; the caller holds the table's lock.
 
     Raises:
-        Conflict: the table has changed since `way_back` looked.
+        Conflict: the table has changed since `way_back` looked; nothing was changed.
     """
 
     def put(metadata: dict[str, Any]) -> int:
         return way.table.change(go, commit, metadata)
 
     def go(delta: DeltaTable, properties: CommitProperties) -> None:
-        if delta.version() != way.newest:
-            raise Conflict(
-                f"the table {way.table.spec.name} was written to meanwhile",
-                fix="run the stage again: it begins with what stands now",
-            )
+        _check_newest(way, int(delta.version()))
         delta.restore(way.version, commit_properties=properties)
 
     if not way.is_needed:
         return Amended()
+    # Before anything is withdrawn or recorded: of a restore that cannot be, nothing is left.
+    _check_newest(way, way.table.version())
     if way.table.spec.name != BARS.name:
         return Amended(version=put({}))
     amendment = Amendment(
@@ -135,9 +133,19 @@ def restore(workspace: Workspace, way: Return, commit: Commit, now: datetime) ->
     return Amender(workspace.lakehouse).amend(amendment, put, commit, now)
 
 
+def _check_newest(way: Return, newest: int) -> None:
+    if newest != way.newest:
+        raise Conflict(
+            f"the table {way.table.spec.name} was written to meanwhile",
+            fix="run the stage again: it begins with what stands now",
+        )
+
+
 @contextmanager
 def alone(workspace: Workspace, run_id: str) -> Iterator[None]:
     """Keep every other run out, for as long as this lasts.
+
+    A stage that has never run is not kept out; what it publishes meanwhile, `restore` notices.
 
     Args:
         workspace: the workspace.

@@ -12,8 +12,8 @@ from quant_sdk.lakehouse.overlap import KEY
 from quant_sdk.lakehouse.parts import (
     Part,
     Swap,
-    drop_parts,
     live_parts,
+    new_parts,
     scan_parts,
     swap_parts,
     tally,
@@ -42,6 +42,15 @@ _WHOLE: Final = 2**64
 _Sums = tuple[int, int, int]
 
 
+def bits(name: str) -> pl.Expr:
+    """Return what is compared of a column of a bar: of a number its bits, as the ledger hashes.
+
+    ``0.0`` and ``-0.0`` differ.
+    """
+    column = pl.col(name)
+    return column if name.endswith("source") else column.reinterpret(dtype=pl.UInt64)
+
+
 def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     """Return the change from one state of some bars to another, with the columns of `CHANGE`."""
     place = ["symbol", "timeframe", "bucket", "ts"]
@@ -51,7 +60,7 @@ def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     )
     both = old.join(new, on=place, how="full", coalesce=True)
     other = pl.any_horizontal(
-        pl.col(f"old_{name}").ne_missing(pl.col(f"new_{name}")) for name in (*VALUES, "source")
+        bits(f"old_{name}").ne_missing(bits(f"new_{name}")) for name in (*VALUES, "source")
     )
     return both.filter(other).select(list(CHANGE))
 
@@ -60,10 +69,11 @@ def change_between(bars: Table, removes: Sequence[Part], adds: Sequence[Part]) -
     """Return the change that it makes to put some files of `bars` in the place of others."""
     pieces = []
     for place in sorted({part.place for part in (*removes, *adds)}):
-        before, after = (
-            scan_parts(bars, [part.path for part in parts if part.place == place]).collect()
-            for parts in (removes, adds)
-        )
+        with bars.reading():
+            before, after = (
+                scan_parts(bars, [part.path for part in parts if part.place == place]).collect()
+                for parts in (removes, adds)
+            )
         pieces.append(difference(before, after))
     return pl.concat(pieces) if pieces else pl.DataFrame(schema=CHANGE)
 
@@ -97,18 +107,18 @@ def apply_change(bars: Table, change: pl.DataFrame) -> Swap:
         Corrupted: the new files do not hold what they should; they are gone again.
     """
     parts = live_parts(bars.delta()) if bars.exists() else []
-    adds: list[Part] = []
     removes: list[Part] = []
-    for (timeframe, bucket), piece in change.group_by("timeframe", "bucket", maintain_order=True):
-        partition = {"timeframe": str(timeframe), "bucket": str(bucket)}
-        touched = piece.filter(WAS)
-        for part in _candidates(parts, partition, touched):
-            _rewrite(bars, part, touched, adds, removes)
-        come = side(piece.filter(~WAS), "new")
-        if come.height:
-            adds.append(write_part(bars, come.sort("symbol", "ts"), partition))
-    swap = Swap(adds=adds, removes=removes)
-    _check(bars, swap, change)
+    with new_parts(bars) as adds:
+        for place, piece in change.group_by("timeframe", "bucket", maintain_order=True):
+            partition = dict(zip(("timeframe", "bucket"), map(str, place), strict=True))
+            touched = piece.filter(WAS)
+            for part in _candidates(parts, partition, touched):
+                _rewrite(bars, part, touched, adds, removes)
+            come = side(piece.filter(~WAS), "new")
+            if come.height:
+                adds.append(write_part(bars, come.sort("symbol", "ts"), partition))
+        swap = Swap(adds=adds, removes=removes)
+        _check(bars, swap, change)
     return swap
 
 
@@ -131,7 +141,8 @@ def _rewrite(
     bars: Table, part: Part, touched: pl.DataFrame, adds: list[Part], removes: list[Part]
 ) -> None:
     """Write the file again without the old and with the new bars, if it holds any of them."""
-    rows = scan_parts(bars, [part.path]).collect()
+    with bars.reading():
+        rows = scan_parts(bars, [part.path]).collect()
     mine = touched.join(rows, on=KEY, how="semi")
     if not mine.height:
         return
@@ -153,7 +164,6 @@ def _check(bars: Table, swap: Swap, change: pl.DataFrame) -> None:
         (was - gone + come) % _WHOLE for was, gone, come in zip(before, less, more, strict=True)
     )
     if wanted != after:
-        drop_parts(bars, swap.adds)
         raise Corrupted(
             f"the change of {change.height} bars came out as {after}, not as {wanted}; "
             "the table was left as it is",
@@ -181,21 +191,23 @@ def mark_replayed(quarantine: Table, bars: pl.DataFrame, commit: Commit) -> int:
         return 0
     standing = bars.select(*KEY, *VALUES, _stands=pl.lit(value=True))
     low, high = standing["symbol"].min(), standing["symbol"].max()
-    adds: list[Part] = []
     removes: list[Part] = []
     marked = 0
-    for part in live_parts(quarantine.delta()):
-        if not part.may_hold("symbol", low, high):
-            continue
-        rows, count = _marked(scan_parts(quarantine, [part.path]).collect(), standing, commit)
-        if count:
-            marked += count
-            removes.append(part)
-            adds.append(write_part(quarantine, rows, {}))
+    with new_parts(quarantine) as adds:
+        for part in live_parts(quarantine.delta()):
+            if not part.may_hold("symbol", low, high):
+                continue
+            with quarantine.reading():
+                rows = scan_parts(quarantine, [part.path]).collect()
+            rows, count = _marked(rows, standing, commit)
+            if count:
+                marked += count
+                removes.append(part)
+                adds.append(write_part(quarantine, rows, {}))
+        swap = Swap(adds=adds, removes=removes)
+        _check_marks(quarantine, swap)
     if not marked:
         return 0
-    swap = Swap(adds=adds, removes=removes)
-    _check_marks(quarantine, swap)
     swap_parts(quarantine, swap, commit, {"operation": "replay", "rows": marked})
     return marked
 
@@ -216,7 +228,6 @@ def _check_marks(quarantine: Table, swap: Swap) -> None:
         for parts in (swap.removes, swap.adds)
     )
     if before != after:
-        drop_parts(quarantine, swap.adds)
         raise Corrupted(
             f"marking rows of the quarantine changed them from {before} to {after}; "
             "the table was left as it is",

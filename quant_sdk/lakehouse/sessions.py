@@ -141,22 +141,28 @@ def _library() -> Any:
 
 def _make(name: str, first: date | None = None, last: date | None = None) -> _Known:
     """Return the sessions of ``[first, last]``, cut to the years that the library knows."""
+    schedule, start, end = _schedule(name, first, last)
+    return _known(schedule, start, end, (first or start, last or end))
+
+
+def _schedule(name: str, first: date | None, last: date | None) -> tuple[Any, date, date]:
+    """Return the library's schedule (pandas), and the first and the last day of it."""
     library = _library()
     try:
         made = library.get_calendar(name)
-        if first is not None and last is not None:
-            low, high = made.bound_min(), made.bound_max()
-            start = first if low is None else max(first, low.date())
-            end = last if high is None else min(last, high.date())
-            made = library.get_calendar(name, start=start.isoformat(), end=end.isoformat())
-        else:
-            start, end = first, last = made.first_session.date(), made.last_session.date()
-        return _known(made.schedule, start, end, (first, last))
+        if first is None or last is None:
+            return made.schedule, made.first_session.date(), made.last_session.date()
+        low, high = made.bound_min(), made.bound_max()
+        start = first if low is None else max(first, low.date())
+        end = last if high is None else min(last, high.date())
+        made = library.get_calendar(name, start=start.isoformat(), end=end.isoformat())
+        schedule = made.schedule
     except Exception as error:
         raise PrerequisitesNotMet(
             f"exchange-calendars cannot make {name}: {type(error).__name__}: {error}",
             fix="update exchange-calendars and pandas, or name another calendar",
         ) from error
+    return schedule, start, end
 
 
 def _known(schedule: Any, first: date, last: date, asked: tuple[date, date]) -> _Known:

@@ -21,7 +21,7 @@ from quant_registry.ids import check_run_id
 from quant_sdk.lakehouse.locks import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -58,7 +58,9 @@ def create_snapshot(
         make_folder(draft)
         with writing(workspace.locks, "bars"):
             linked = [_link_table(table, draft) for table in tables if table.exists()]
-        manifest = _manifest(snapshot_id, [_with_digests(table, draft) for table in linked], now)
+        hashed = [_with_digests(table, draft) for table in linked]
+        _check_unchanged(hashed, _manifests(workspace))
+        manifest = _manifest(snapshot_id, hashed, now)
         write_atomic(draft / MANIFEST, dump_json(manifest))
         draft.replace(folder)
         sync_folder(folder.parent)
@@ -69,10 +71,10 @@ def remove_snapshot(workspace: Workspace, snapshot_id: str) -> dict[str, Any]:
     """Remove a snapshot; return ``{id, removed, bytes}``. Files that the tables still name stay.
 
     Raises:
-        NoData: there is no such snapshot.
+        NoData: there is no such snapshot, or another has just removed it.
     """
-    folder, manifest = _open(workspace, snapshot_id)
     with writing(workspace.locks, "snapshots"):
+        folder, manifest = _open(workspace, snapshot_id)
         # Renamed first: half a snapshot must not pass for a whole one.
         aside = folder.with_name(f".{folder.name}.tmp")
         folder.replace(aside)
@@ -95,16 +97,15 @@ def find_snapshot(workspace: Workspace, tables: Iterable[Table]) -> dict[str, An
     """Return the newest snapshot that holds exactly this state of these tables, or None.
 
     Versions alone do not tell: after a clean slate they count from 0 again. Names of files are
-    never used twice.
+    never used twice. A snapshot that lacks a file, or has one of another size, is passed over.
     """
     wanted = {
         table.spec.name: (table.version(), {file["path"] for file in _live_files(table.delta())})
         for table in tables
         if table.exists()
     }
-    return next(
-        (item for item in reversed(_manifests(workspace)) if _described(item) == wanted), None
-    )
+    same = (item for item in reversed(_manifests(workspace)) if _described(item) == wanted)
+    return next((item for item in same if not any(_missized(workspace, item))), None)
 
 
 def _described(manifest: dict[str, Any]) -> dict[str, tuple[int, set[str]]]:
@@ -112,6 +113,15 @@ def _described(manifest: dict[str, Any]) -> dict[str, tuple[int, set[str]]]:
         table["name"]: (table["version"], {file["path"] for file in table["files"]})
         for table in manifest["tables"]
     }
+
+
+def _missized(workspace: Workspace, manifest: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the sizes of a snapshot's files."""
+    folder = workspace.snapshots / manifest["id"]
+    for table in manifest["tables"]:
+        for file in table["files"]:
+            if problem := _wrong_size(folder / table["name"] / file["path"], file):
+                yield problem
 
 
 def list_snapshots(workspace: Workspace) -> list[dict[str, Any]]:
@@ -159,8 +169,9 @@ def scan_snapshot(workspace: Workspace, snapshot_id: str, table: str) -> pl.Lazy
         NoData: there is no such snapshot.
         UnknownName: there is no such table.
         Corrupted: a file is gone, or has another size than was recorded.
+        InvalidInput: the workspace is in a folder in which the files cannot be read.
     """
-    from quant_sdk.lakehouse.files import scan_files
+    from quant_sdk.lakehouse.files import check_place, scan_files
     from quant_sdk.lakehouse.specs import TABLES
 
     folder, manifest = _open(workspace, snapshot_id)
@@ -168,12 +179,10 @@ def scan_snapshot(workspace: Workspace, snapshot_id: str, table: str) -> pl.Lazy
         raise UnknownName(table, TABLES, fix=f"the tables are {', '.join(TABLES)}")
     files = [file for item in manifest["tables"] if item["name"] == table for file in item["files"]]
     home = folder / table
+    check_place(home, TABLES[table])
     for file in files:
         if problem := _wrong_size(home / file["path"], file):
-            raise Corrupted(
-                f"the snapshot {snapshot_id} is damaged: {problem}",
-                fix=f"see all of it: quant snapshot verify {snapshot_id}",
-            )
+            raise _damage(snapshot_id, problem)
     return scan_files([home / file["path"] for file in files], TABLES[table])
 
 
@@ -206,7 +215,17 @@ def read_snapshot(
                 )
             rows = rows.filter(pl.col(name) == pl.lit(value))
     order = [name for name in ("symbol", "timeframe", "ts", "row") if name in columns]
-    return (rows.sort(order) if order else rows).head(limit).collect()
+    try:
+        return (rows.sort(order) if order else rows).head(limit).collect()
+    except (OSError, pl.exceptions.ComputeError) as error:
+        raise _damage(snapshot_id, str(error)) from error
+
+
+def _damage(snapshot_id: str, problem: str) -> Corrupted:
+    return Corrupted(
+        f"the snapshot {snapshot_id} is damaged: {problem}",
+        fix=f"see all of it: quant snapshot verify {snapshot_id}",
+    )
 
 
 def _open(workspace: Workspace, snapshot_id: str) -> tuple[Path, dict[str, Any]]:
@@ -240,6 +259,8 @@ def _link_table(table: Table, draft: Path) -> dict[str, Any]:
     files = _live_files(delta)
     for file in files:
         _link(table.path / file["path"], home / file["path"])
+        if problem := _wrong_size(home / file["path"], file):
+            raise _lost(f"a file of the table {table.spec.name}, {problem}")
     for folder in {(home / file["path"]).parent for file in files}:
         sync_folder(folder)
     return {
@@ -258,6 +279,28 @@ def _with_digests(described: dict[str, Any], draft: Path) -> dict[str, Any]:
     return described | {"files": hashed}
 
 
+def _check_unchanged(hashed: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> None:
+    """Refuse a file that an earlier snapshot knows otherwise: a file is written once.
+
+    Raises:
+        Corrupted: its bytes have changed since.
+    """
+    known = {
+        (table["name"], file["path"]): (manifest["id"], file["sha256"])
+        for manifest in reversed(earlier)
+        for table in manifest["tables"]
+        for file in table["files"]
+    }
+    for table in hashed:
+        for file in table["files"]:
+            snapshot_id, digest = known.get((table["name"], file["path"]), ("", file["sha256"]))
+            if digest != file["sha256"]:
+                raise _lost(
+                    f"{file['path']}, a file of the table {table['name']}, has changed since the "
+                    f"snapshot {snapshot_id}"
+                )
+
+
 def _live_files(delta: DeltaTable) -> list[dict[str, Any]]:
     adds = delta.get_add_actions(flatten=True)
     facts = (adds.column(name).to_pylist() for name in ("path", "size_bytes", "num_records"))
@@ -272,12 +315,15 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except FileNotFoundError:
-        raise Corrupted(
-            f"{source.name}, a file of the table {source.parent.name}, is gone",
-            fix="restore it from a snapshot, or wipe the lakehouse and migrate again",
-        ) from None
+        raise _lost(f"{source}, a file of a table, is gone") from None
     except OSError:
         shutil.copy2(source, target)  # a file system without hard links
+
+
+def _lost(problem: str) -> Corrupted:
+    from quant_sdk.lakehouse.damage import PUT_BACK
+
+    return Corrupted(problem, fix=PUT_BACK)
 
 
 def _problem(path: Path, file: dict[str, Any]) -> str | None:

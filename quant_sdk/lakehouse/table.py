@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.schema import Field, PrimitiveType, Schema
+from polars.exceptions import ComputeError
 
-from quant_registry.errors import Conflict, Corrupted, InvalidInput, OwnershipLost, disk_full
+from quant_registry.errors import Conflict, NoData, OwnershipLost, disk_full, is_disk_full
+from quant_sdk.lakehouse.damage import reading_entry, reading_files, reading_log
 from quant_sdk.lakehouse.durability import sync_commit
-from quant_sdk.lakehouse.files import LiveFiles, scan_files
+from quant_sdk.lakehouse.files import LiveFiles, check_place, scan_files
 from quant_sdk.lakehouse.specs import UTC_MICROS, TableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from quant_registry.run import Commit
+
+R = TypeVar("R")
 
 METADATA_KEY: Final = "quant"
 """The key of our JSON in a commit's metadata: batch id, run id, epoch, ledger entries."""
@@ -28,7 +33,6 @@ METADATA_KEY: Final = "quant"
 _TRIES: Final = 20
 _MANY_ROWS: Final = 100_000
 """From here on an append is written partition by partition, side by side."""
-_NO_PATH: Final = frozenset("[]^|%")
 _DELTA_TYPES: Final = {
     pl.String: "string",
     pl.Boolean: "boolean",
@@ -55,9 +59,12 @@ def _quoted(text: str) -> str:
 
 def _commit_info(content: bytes) -> dict[str, Any]:
     """Return what a log entry says of the commit itself."""
-    for line in content.splitlines():
+    lines = content.splitlines()
+    for line in lines:
         if b'"commitInfo"' in line and "commitInfo" in (action := json.loads(line)):
             return dict(action["commitInfo"])
+    for line in lines:
+        json.loads(line)  # a torn entry may have lost just that
     return {}
 
 
@@ -70,30 +77,60 @@ class Table:
         self._live = LiveFiles(self.path)
 
     def exists(self) -> bool:
-        """Tell whether anything was ever written to it."""
-        return (self.path / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(self.path))
+        """Tell whether anything was ever written to it.
+
+        Raises:
+            InvalidInput: it was, but in its folder Delta cannot read it.
+        """
+        if not (self.path / "_delta_log").is_dir():
+            return False
+        check_place(self.path, self.spec)
+        return DeltaTable.is_deltatable(str(self.path))
 
     def version(self) -> int:
         """Return the newest version; -1 where the table does not exist."""
-        return int(self.delta().version()) if self.exists() else -1
+        delta = self._standing()
+        return -1 if delta is None else int(delta.version())
 
     def delta(self) -> DeltaTable:
         """Return a fresh handle at the newest version.
 
         Raises:
-            InvalidInput: the folder's path has a character that Delta cannot take.
+            InvalidInput: Delta cannot read it in its folder.
+            NoData: it does not exist.
+            Corrupted: its log cannot be read.
         """
-        self._check_path()
-        with self._readable():
+        check_place(self.path, self.spec)
+        with reading_log(self.path):
             return DeltaTable(str(self.path))
 
     def scan(self) -> pl.LazyFrame:
         """Return all rows, lazily, with the table's columns; empty where it does not exist."""
-        if not self.exists():
-            return self.spec.empty.lazy()
-        # `pl.scan_delta` takes a folder such as ``my data`` percent-encoded, and finds nothing.
-        with self._readable():
-            return scan_files(self._live.paths(), self.spec)
+        # A wipe may come between the two looks.
+        with suppress(NoData):
+            if self.exists():
+                # `pl.scan_delta` takes ``my data`` percent-encoded, and finds nothing.
+                with reading_log(self.path):
+                    return scan_files(self._live.paths(), self.spec)
+        return self.spec.empty.lazy()
+
+    def read(self, ask: Callable[[pl.LazyFrame], R]) -> R:
+        """Return what `ask` collects of all rows.
+
+        A wipe or a vacuum may take the files between the look at the log and the reading: then
+        `ask` is called once more, with those that stand now.
+
+        Raises:
+            Corrupted: a file cannot be read.
+        """
+        with suppress(OSError, ComputeError):
+            return ask(self.scan())
+        with self.reading():
+            return ask(self.scan())
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Say of files of the table that cannot be read which they are; see `reading_files`."""
+        return reading_files(self.path)
 
     def append(self, frame: pl.DataFrame, commit: Commit, metadata: dict[str, Any]) -> int:
         """Add rows in one commit; return the version it made."""
@@ -129,13 +166,15 @@ class Table:
         """
         for entry in sorted((self.path / "_delta_log").glob("*.json")):
             if entry.stem.isdigit() and int(entry.stem) > after:
-                yield {**_commit_info(entry.read_bytes()), "version": int(entry.stem)}
+                with reading_entry(self.path, entry):
+                    info = _commit_info(entry.read_bytes())
+                yield {**info, "version": int(entry.stem)}
 
     def facts(self) -> dict[str, Any]:
         """Return name, version, rows, files and bytes, from the log alone."""
-        if not self.exists():
+        delta = self._standing()
+        if delta is None:
             return {"name": self.spec.name, "version": -1, "rows": 0, "files": 0, "bytes": 0}
-        delta = self.delta()
         adds = pl.DataFrame(delta.get_add_actions(flatten=True))
         return {
             "name": self.spec.name,
@@ -196,8 +235,8 @@ class Table:
                 version = act(delta)
             except CommitFailedError:
                 continue  # another writer was first: look again who owns, then write again
-            except DeltaError as error:
-                if "No space left" in str(error):
+            except (DeltaError, OSError) as error:
+                if is_disk_full(error):
                     raise disk_full(self.path) from error
                 raise
             sync_commit(self.path, version)
@@ -248,7 +287,8 @@ class Table:
             raise OwnershipLost(
                 f"epoch {seen} of {commit.stage_id} has written to {self.spec.name}, "
                 f"this run's is {commit.epoch}",
-                fix="this run stops; the newer one continues the work",
+                fix="this run stops; the newer one continues the work. If there is none, because "
+                "data/lakehouse was copied without data/artifacts, copy data/artifacts too",
             )
         return self._with_later_columns(delta)
 
@@ -263,34 +303,13 @@ class Table:
         sync_commit(self.path, self.version())
         return self.delta()
 
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except TableNotFoundError:
-            raise
-        except DeltaError as error:
-            raise Corrupted(
-                f"the log of the table {self.spec.name} cannot be read: {error}",
-                fix="restore it from a snapshot, or wipe the lakehouse and migrate again",
-            ) from error
-
-    def _check_path(self) -> None:
-        """Refuse what makes the libraries fail: they make URLs of paths, and undo it."""
-        if found := sorted(_NO_PATH & set(str(self.path))):
-            raise InvalidInput(
-                f"a Delta table cannot stand in {self.path}: its path has {' '.join(found)}",
-                fix="move the workspace to a folder without it",
-            )
-        above = {part.partition("=")[0] for part in self.path.parent.parts if "=" in part}
-        if shared := sorted(above & set(self.spec.partition_by)):
-            raise InvalidInput(
-                f"a Delta table cannot stand in {self.path}: {shared[0]}= is a partition's folder",
-                fix="move the workspace to a folder of another name",
-            )
+    def _standing(self) -> DeltaTable | None:
+        with suppress(NoData):  # a wipe may come between the two looks
+            return self.delta() if self.exists() else None
+        return None
 
     def _create(self) -> None:
-        self._check_path()
+        check_place(self.path, self.spec)
         fields = [self._field(name) for name in self.spec.columns]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         DeltaTable.create(

@@ -1,7 +1,8 @@
 """Taking back what a run published to `bars`, and nothing else.
 
 What a run brought is read from its commits: the rows of the files before and after each. A bar is
-taken back only while it is still as the run left it; one that a later run has changed stays.
+taken back only while it is still as the run left it, and nobody brought it anew since; one that a
+later run has changed stays.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from quant_registry.errors import Conflict, LiveRun, NoData, UnknownName, UnknownRun
+from quant_registry.errors import Conflict, LiveRun, UnknownName, UnknownRun
 from quant_registry.record import records
 from quant_registry.steering import live_runs
 from quant_sdk.lakehouse.amend import Amended, Amender, Amendment
 from quant_sdk.lakehouse.ledger import Ledger
+from quant_sdk.lakehouse.lineage import STATE, steps
 from quant_sdk.lakehouse.overlap import KEY
-from quant_sdk.lakehouse.parts import commit_parts, missing_files
-from quant_sdk.lakehouse.rewrite import CHANGE, VALUES, change_between
+from quant_sdk.lakehouse.rewrite import CHANGE, bits
 from quant_sdk.lakehouse.specs import BARS
 from quant_sdk.lakehouse.table import Table
 from quant_sdk.lakehouse.versions import versions_of
@@ -32,11 +33,10 @@ if TYPE_CHECKING:
     from quant_registry.workspace import Workspace
     from quant_sdk.lakehouse.ledger import Entry
 
-_STATE: Final = (*VALUES, "source")
-_AT: Final = tuple(f"at_{name}" for name in _STATE)
-_WAS: Final = tuple(f"was_{name}" for name in _STATE)
-_OLD: Final = tuple(f"old_{name}" for name in _STATE)
-_NEW: Final = tuple(f"new_{name}" for name in _STATE)
+_AT: Final = tuple(f"at_{name}" for name in STATE)
+_WAS: Final = tuple(f"was_{name}" for name in STATE)
+_OLD: Final = tuple(f"old_{name}" for name in STATE)
+_NEW: Final = tuple(f"new_{name}" for name in STATE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ def family(workspace: Workspace, run_id: str) -> set[str]:
         UnknownRun: there is no such run.
         LiveRun: one of them is live.
     """
-    parents = {record.run_id: record.parent_run_id for record in records(workspace)}
+    parents = {record.run_id: record.parent_run_id for record in records(workspace, limit=None)}
     if run_id not in parents:
         raise UnknownRun(run_id, parents)
     found = {run_id}
@@ -135,20 +135,17 @@ def undoing(lakehouse: Path, target: Target) -> Undoing:
     """Look at what taking it back would do, newest commit first; changes nothing.
 
     Raises:
-        NoData: a commit, or a file that it added or took away, is gone.
+        NoData: a commit, or a file that it or a later one added or took away, is gone.
     """
     bars = Table(lakehouse, BARS)
-    brought = [_brought(bars, version) for version in sorted(target.versions)]
-    steps = pl.concat([_no_steps(), *brought])
-    if target.source is not None:
-        steps = steps.filter(pl.col("new_source") == pl.lit(target.source))
-    if not steps.height:
+    found = steps(bars, target.versions, target.source)
+    if not found.height:
         nothing = pl.DataFrame(schema=CHANGE)
         return Undoing(target=target, change=nothing, kept=nothing.select(KEY), already=0)
-    once = steps["version"].n_unique() == 1
+    once = found["version"].n_unique() == 1
     newest = pl.col("version").rank("ordinal", descending=True).over(KEY)
-    steps = steps.with_columns(step=pl.lit(1, dtype=pl.UInt32) if once else newest)
-    walked = _walked_back(_standing(bars, steps), steps)
+    found = found.with_columns(step=pl.lit(1, dtype=pl.UInt32) if once else newest)
+    walked = _walked_back(_standing(bars, found), found)
     moved, back = ~_same(_WAS, _AT), _same(_WAS, _OLD)
     renamed = dict(zip((*_WAS, *_AT), (*_OLD, *_NEW), strict=True))
     stays = walked.filter(~moved)
@@ -173,29 +170,13 @@ def undo(lakehouse: Path, undoing: Undoing, commit: Commit, now: datetime) -> Am
     return Amender(lakehouse).amend_bars(amendment, commit, now)
 
 
-def _brought(bars: Table, version: int) -> pl.DataFrame:
-    """Return the change that one commit made, with its ``version``."""
-    adds, removes = commit_parts(bars, version)
-    if not any(part.changes for part in (*adds, *removes)):
-        return _no_steps()
-    if gone := missing_files(bars, [part.path for part in (*adds, *removes)]):
-        raise NoData(
-            f"what version {version} of bars brought cannot be told any more: {len(gone)} of its "
-            "files are gone",
-            fix="go back to a version that can be restored: quant lakehouse history; or read a "
-            "snapshot: quant snapshot list",
-        )
-    found = change_between(bars, removes, adds)
-    return found.with_columns(version=pl.lit(version, dtype=pl.Int64))
-
-
 def _series(entry: Entry) -> tuple[str, str]:
     return entry.symbol, entry.timeframe
 
 
 def _standing(bars: Table, steps: pl.DataFrame) -> pl.DataFrame:
     """Return each bar that was touched as it is now (``was_*``), null where there is none."""
-    keys = steps.select(*KEY, "bucket").unique()
+    keys = steps.select(*KEY, "bucket", "now").unique()
     now = (
         bars.scan()
         .filter(
@@ -208,14 +189,14 @@ def _standing(bars: Table, steps: pl.DataFrame) -> pl.DataFrame:
                 for name in ("symbol", "ts")
             ),
         )
-        .select(*KEY, pl.col(*_STATE).name.prefix("was_"))
+        .select(*KEY, pl.col(*STATE).name.prefix("was_"))
         .collect()
     )
     return keys.join(now, on=KEY, how="left")
 
 
 def _walked_back(state: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
-    """Take each bar back along its steps, newest first, as long as it is as the step left it.
+    """Take each bar back along its steps, newest first, as long as it is in the step's state.
 
     Returns:
         ``was_*`` as it is, ``at_*`` as it is to be, ``old_*`` as it was before the oldest step.
@@ -223,23 +204,22 @@ def _walked_back(state: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
     state = state.with_columns(pl.col(was).alias(at) for was, at in zip(_WAS, _AT, strict=True))
     done = []
     for step in range(1, steps["step"].n_unique() + 1):
-        one = steps.filter(pl.col("step") == step).select(*KEY, *_OLD, *_NEW)
+        one = steps.filter(pl.col("step") == step).select(*KEY, *_OLD, "before", "after")
         if step > 1:
             done.append(state.join(one, on=KEY, how="anti"))
             state = state.drop(*_OLD)
         met = state.join(one, on=KEY, how="inner")
-        as_left = _same(_AT, _NEW)
+        moves = zip((*_OLD, "before"), (*_AT, "now"), strict=True)
         state = met.with_columns(
-            pl.when(as_left).then(pl.col(old)).otherwise(pl.col(at)).alias(at)
-            for old, at in zip(_OLD, _AT, strict=True)
-        ).drop(*_NEW)
+            pl.when(pl.col("now") == pl.col("after"))
+            .then(pl.col(old))
+            .otherwise(pl.col(at))
+            .alias(at)
+            for old, at in moves
+        ).drop("before", "after")
     return pl.concat([*done, state])
 
 
 def _same(some: Iterable[str], others: Iterable[str]) -> pl.Expr:
     pairs = zip(some, others, strict=True)
-    return pl.all_horizontal(pl.col(one).eq_missing(pl.col(other)) for one, other in pairs)
-
-
-def _no_steps() -> pl.DataFrame:
-    return pl.DataFrame(schema=CHANGE | {"version": pl.Int64})
+    return pl.all_horizontal(bits(one).eq_missing(bits(other)) for one, other in pairs)

@@ -13,6 +13,7 @@ from deltalake.exceptions import DeltaError
 
 from quant_registry.clock import iso
 from quant_registry.errors import InvalidInput, NoData
+from quant_sdk.lakehouse.damage import reading_entry
 from quant_sdk.lakehouse.parts import Part, commit_parts, live_parts, missing_files
 from quant_sdk.lakehouse.table import METADATA_KEY
 
@@ -51,7 +52,11 @@ class Version:
 
 
 def versions(table: Table) -> list[Version]:
-    """Return the versions of which the log knows, oldest first."""
+    """Return the versions of which the log knows, oldest first.
+
+    Raises:
+        Corrupted: an entry of the log is torn.
+    """
     if not table.exists():
         return []
     numbers = sorted(
@@ -117,7 +122,8 @@ def versions_of(table: Table, run_ids: set[str]) -> list[int]:
 def _commit(table: Table, version: int) -> dict[str, Any]:
     """Return ``at``, ``operation``, ``run_id`` and ``stage_id`` of a commit."""
     entry = table.path / "_delta_log" / f"{version:020d}.json"
-    actions = (orjson.loads(line) for line in entry.read_bytes().splitlines())
+    with reading_entry(table.path, entry):
+        actions = [orjson.loads(line) for line in entry.read_bytes().splitlines()]
     info: dict[str, Any] = next(
         (action["commitInfo"] for action in actions if "commitInfo" in action), {}
     )

@@ -40,6 +40,7 @@ QuantError                          1    internal
 from __future__ import annotations
 
 import difflib
+import errno
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -334,3 +335,22 @@ def disk_full(path: object) -> DiskFull:
         f"no space is left on the file system of {path}",
         fix="free space, then run the stage again: it continues where it stopped",
     )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether `error` is that of a write for which no space, or no quota, was left."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError) and error.errno in full:
+        return True
+    # Libraries in Rust give the number in words alone.
+    return any(f"(os error {number})" in str(error) for number in full)
+
+
+def error_of(code: str, message: str, *, fix: str = "", **facts: Any) -> QuantError:
+    """Return an error of the class that has a code; `RunFailed` where none has it."""
+    pending: list[type[QuantError]] = [QuantError]
+    for kind in pending:
+        if kind.code == code:
+            return _rebuild(kind, message, fix, facts)
+        pending += kind.__subclasses__()
+    return RunFailed(message, fix=fix, **facts)

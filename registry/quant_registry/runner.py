@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import traceback
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from .abandoned import bury_abandoned
 from .admission import Attempt, check_prerequisites, honour_key, resolve_params
 from .clock import Clock, SystemClock, iso
-from .errors import QuantError, RunCancelled, RunFailed, disk_full
+from .errors import QuantError, RunCancelled, RunFailed, disk_full, is_disk_full
 from .files import write_atomic
 from .ids import check_label, new_lock_id, new_run_id
 from .lifecycle import Lifecycle
@@ -25,7 +24,7 @@ from .run import Run, inherited_state
 from .waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from .request import RunRequest
     from .spec import StageSpec
@@ -54,6 +53,7 @@ def run_stage(
         IdempotencyConflict, PlanDrifted: nothing was started.
         PrerequisitesNotMet: a blocking check failed; nothing was started.
         StageLocked: another live run holds the lock; nothing was started.
+        DiskFull: there was no space for the run's own files.
     """
     attempt = _carry(workspace, spec, request, clock or SystemClock(), environ, STEPS)
     while attempt.attached is not None:
@@ -112,7 +112,7 @@ def _carry(  # noqa: PLR0913, PLR0917 - two call sites just above
     steps: tuple[Callable[[Attempt], None], ...],
 ) -> Attempt:
     """Take a request through `steps`, until one finds that it is done already."""
-    with ExitStack() as undo:
+    with _disk_told(workspace), ExitStack() as undo:
         attempt = Attempt(
             workspace=workspace,
             spec=spec,
@@ -129,6 +129,17 @@ def _carry(  # noqa: PLR0913, PLR0917 - two call sites just above
             if attempt.attached is not None:
                 break
     return attempt
+
+
+@contextmanager
+def _disk_told(workspace: Workspace) -> Iterator[None]:
+    """Say of a disk that is too full for a run's own files what it is."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise disk_full(error.filename or workspace.root) from error
+        raise
 
 
 def _claim_lock(attempt: Attempt) -> None:
@@ -275,8 +286,8 @@ def _as_known(error: BaseException | None) -> QuantError | None:
         return None
     if isinstance(error, _STOPS):
         return RunCancelled(f"stopped by {type(error).__name__}", fix="run the stage again")
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return disk_full(error.filename or "the workspace")
+    if is_disk_full(error):
+        return disk_full(getattr(error, "filename", None) or "the workspace")
     return RunFailed(
         f"{type(error).__name__}: {error}", fix="see traceback.txt in the run's folder"
     )

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from quant_sdk.errors import ParityFailed, UnknownName
-from quant_sdk.lakehouse.agreement import agreed_parity, reconcile
+from quant_sdk.lakehouse.agreement import (
+    agreed_parity,
+    mark_rest,
+    mend_tables,
+    reconcile,
+    unmarked,
+)
 from quant_sdk.lakehouse.parity import describe
-from quant_sdk.lakehouse.publish import Publisher
 from quant_sdk.lakehouse.specs import TABLES
 from quant_sdk.lakehouse.table import Table
 
@@ -37,11 +42,22 @@ def written(workspace: Workspace, names: tuple[str, ...] = ()) -> list[Table]:
 
 
 def make_whole(run: Run) -> None:
-    """Take back what a power cut tore, and tell the ledger what a killed run could not."""
-    workspace = run.workspace
-    if torn := Publisher(workspace.lakehouse, workspace.locks, {}).mend():
+    """Take back what a power cut tore, and tell ledger and quarantine what a killed run could not.
+
+    Raises:
+        Corrupted: a commit that was told is torn.
+    """
+    lakehouse, locks = run.workspace.lakehouse, run.workspace.locks
+    if torn := mend_tables(lakehouse, locks):
         run.emit("table_mended", status="success", set_aside=torn)
-    _recovered(run, reconcile(workspace.lakehouse, workspace.locks))
+    _recovered(run, reconcile(lakehouse, locks))
+    if found := unmarked(lakehouse, locks):
+        run.commit(
+            lambda commit: mark_rest(lakehouse, locks, commit),
+            batch_id=f"mark-{found.run_id}",
+            event="marks_recovered",
+            describe=lambda rows: {"status": "success", "of": found.run_id, "rows": rows},
+        )
 
 
 def parity_report(run: Run) -> tuple[dict[str, Any], str]:

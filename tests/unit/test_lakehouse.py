@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from _legacy import STAGE, bars, make_workspace, write_flat, write_manifest
 
 from quant_registry.record import write_record
 from quant_sdk import QuantSDK
-from quant_sdk.errors import InvalidIdentifier, InvalidInput, LiveRun, NoData, QuantError
+from quant_sdk.errors import (
+    InvalidIdentifier,
+    InvalidInput,
+    LiveRun,
+    NoData,
+    PrerequisitesNotMet,
+    QuantError,
+)
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.snapshot import create_snapshot, list_snapshots, verify_snapshot
 
@@ -103,6 +111,35 @@ def test_wiping_leaves_audit_runs_and_epochs(own):
     assert own.runs()
     assert own.lock(STAGE).epoch == 1
     assert not own.lakehouse.wipe()["removed"]
+
+
+def test_a_wipe_that_was_killed_is_finished_by_the_next(own):
+    folder = own.workspace.lakehouse
+    folder.rename(folder.with_name(".lakehouse.wiped"))
+    assert own.lakehouse.wipe() == {"removed": True, "path": "data/lakehouse", "finished": True}
+    assert not folder.with_name(".lakehouse.wiped").exists()
+    assert not own.lakehouse.wipe()["finished"]
+
+
+def test_a_lakehouse_that_is_a_symbolic_link_is_not_wiped(own, tmp_path):
+    folder = own.workspace.lakehouse
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PrerequisitesNotMet, match="symbolic link") as caught:
+        own.lakehouse.wipe()
+    assert str(tmp_path / "elsewhere") in caught.value.fix
+    assert own.lakehouse.tables()
+
+
+def test_a_wipe_of_what_cannot_be_written_names_the_folder(own, monkeypatch):
+    def refuse(self, target):
+        raise OSError(30, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(PrerequisitesNotMet, match="Read-only") as caught:
+        own.lakehouse.wipe()
+    assert "writable" in caught.value.fix
+    assert own.lakehouse.tables()
 
 
 def test_wiping_is_refused_beside_a_live_run(own):

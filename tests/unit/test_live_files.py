@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +12,7 @@ from _rows import bars, commit
 from deltalake import DeltaTable
 
 from quant_registry.errors import Corrupted
+from quant_sdk.lakehouse.files import LiveFiles
 from quant_sdk.lakehouse.specs import BARS
 from quant_sdk.lakehouse.table import Table
 
@@ -77,6 +80,63 @@ def test_a_torn_log_is_named(writer, reader):
     (writer.path / "_delta_log" / f"{2:020d}.json").write_text('{"add": ')
     with pytest.raises(Corrupted, match="bars"):
         reader.scan()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda item: pickle.loads(pickle.dumps(item))])
+def test_a_reader_may_be_copied_after_it_has_read(copied, writer, reader):
+    twin = copied(reader)
+    writer.append(bars(5), commit(), {})
+    assert twin.scan().collect().height == reader.scan().collect().height == 15
+
+
+class Wiper:
+    """A writer that wipes the table, and makes it anew with more versions, at a look of a reader.
+
+    Args:
+        name: the method of `LiveFiles` at the end of whose call it does.
+    """
+
+    def __init__(self, monkeypatch, writer: Table, name: str) -> None:
+        whole = getattr(LiveFiles, name)
+
+        def look(live, *args):
+            found = whole(live, *args)
+            monkeypatch.setattr(LiveFiles, name, whole)
+            shutil.rmtree(writer.path)
+            for _ in range(4):
+                writer.append(bars(2), commit(), {})
+            return found
+
+        monkeypatch.setattr(LiveFiles, name, look)
+
+
+@pytest.mark.parametrize("look", ["_mark", "_newest"])
+def test_a_wipe_between_two_looks_of_a_reader_is_noticed(look, writer, reader, monkeypatch):
+    writer.append(bars(5), commit(), {})
+    Wiper(monkeypatch, writer, look)
+    assert reader.scan().collect().height == 8
+    writer.append(bars(1), commit(), {})
+    assert reader.scan().collect().height == 9
+
+
+@pytest.mark.parametrize("look", ["_newest_mark", "_newest"])
+def test_a_wipe_between_the_first_looks_of_a_reader_is_noticed(look, writer, monkeypatch):
+    Wiper(monkeypatch, writer, look)
+    reader = Table(writer.path.parent, BARS)
+    assert reader.scan().collect().height == 8
+    writer.append(bars(1), commit(), {})
+    assert reader.scan().collect().height == 9
+
+
+def test_a_table_that_is_wiped_as_it_is_looked_at_is_empty(writer, monkeypatch):
+    newest = LiveFiles._newest
+
+    def look(live):
+        shutil.rmtree(writer.path, ignore_errors=True)
+        return newest(live)
+
+    monkeypatch.setattr(LiveFiles, "_newest", look)
+    assert Table(writer.path.parent, BARS).scan().collect().height == 0
 
 
 def test_threads_may_share_a_reader(writer, reader):

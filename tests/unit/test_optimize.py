@@ -178,6 +178,22 @@ def test_rows_that_would_change_are_noticed_before_the_commit(filled, monkeypatc
     assert filled.is_proven
 
 
+def test_a_rewriting_that_fails_leaves_no_file(filled, monkeypatch):
+    monkeypatch.setattr(optimize, "_FILE_ROWS", 5)
+    write, calls = optimize.write_part, iter(range(9))
+
+    def until_full(*args):
+        if next(calls) == 1:
+            raise OSError(28, "No space left on device")
+        return write(*args)
+
+    monkeypatch.setattr(optimize, "write_part", until_full)
+    on_disk = sorted(filled.bars.path.rglob("*.parquet"))
+    with pytest.raises(OSError, match="No space"):
+        compact(filled)
+    assert sorted(filled.bars.path.rglob("*.parquet")) == on_disk
+
+
 @pytest.mark.parametrize("column", ["source", "symbol"])
 def test_columns_beside_the_values_count_too(filled, monkeypatch, column):
     real = optimize.write_part

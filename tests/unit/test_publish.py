@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from quant_registry.errors import InvalidIdentifier, OwnershipLost
 from quant_registry.run import Commit
-from quant_sdk.conformance.bars import check_bars
+from quant_sdk.conformance import ConformancePipeline
 from quant_sdk.lakehouse.batch import Incoming
 from quant_sdk.lakehouse.fingerprint import combine, fingerprint
 from quant_sdk.lakehouse.ledger import Ledger
@@ -23,6 +23,7 @@ from quant_sdk.lakehouse.timeframe import Timeframe
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+PIPELINE = ConformancePipeline.partial_ok(True)
 
 
 def commit(batch: str = "b1", epoch: int = 1, run: str = "r1") -> Commit:
@@ -46,7 +47,7 @@ def incoming(
         },
         schema_overrides={"row": pl.UInt32, "ts": pl.Datetime("us", "UTC")},
     )
-    checked = check_bars(raw, Timeframe.parse("1h"))
+    checked = PIPELINE.admit(raw, Timeframe.parse("1h"), across_gaps=True)
     return Incoming.of(
         checked,
         source=source,

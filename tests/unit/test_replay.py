@@ -244,12 +244,12 @@ def test_whatever_is_replayed_is_accounted_for_and_replayed_once(files, tmp_path
     for index, closes in enumerate(files):
         lake.publish(f"r{index}", file(f"s{index}", closes))
     take_back(lake, "r0")
-    before = lake.held()
-    again(lake)
-    again(lake, "w", rule="withdrawn")
-    assert lake.is_proven
-    assert before.items() <= lake.held().items()
-    versions = lake.versions()
-    again(lake, "x")
-    again(lake, "y", rule="withdrawn")
-    assert lake.versions() == versions
+    # Bars that come back may be what refused ones waited for, but never what just failed did.
+    for round_, only in enumerate([{}, {"rule": "withdrawn"}, {}]):
+        before = lake.held()
+        again(lake, f"w{round_}", **only)
+        assert lake.is_proven
+        assert before.items() <= lake.held().items()
+        versions = lake.versions()
+        again(lake, f"x{round_}", **only)
+        assert lake.versions() == versions

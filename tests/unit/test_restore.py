@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import polars as pl
 import pytest
-from _lake import SYMBOL, Lake, answer
+from _lake import SYMBOL, Lake, answer, file
 from _stages import BY_ID
 from filelock import FileLock
 
@@ -179,6 +180,22 @@ def test_a_writer_between_the_look_and_the_commit_is_noticed(lake, workspace):
     with pytest.raises(Conflict, match="meanwhile"):
         restore(workspace, way, lake.commit(), lake.clock.now())
     assert lake.held() == {0: 1.0, 1: 1.0, 2: 1.0}
+    assert lake.withdrawn() == {}
+
+
+def test_going_back_to_the_other_sign_of_a_zero_keeps_the_ledger_in_step(lake, go_back):
+    def zero(volume, sha):
+        item = file("first", {0: 1.0, 1: 2.0}, sha=sha)
+        bars = item.bars.with_columns(volume=pl.lit(volume))
+        return replace(item, bars=bars)
+
+    version = lake.publish("r1", zero(-0.0, "a")).version
+    go_back(0, "up1")
+    lake.publish("r2", zero(0.0, "b"))
+    assert lake.is_proven
+    done = go_back(version, "up2")
+    assert done.corrected == 2
+    assert lake.is_proven
 
 
 def test_a_restore_cut_off_before_its_commit_is_completed(lake, go_back, monkeypatch):

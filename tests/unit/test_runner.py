@@ -12,6 +12,7 @@ from quant_registry import lifecycle
 from quant_registry.audit_reader import tail, verify_chain
 from quant_registry.control_file import ControlFile
 from quant_registry.errors import (
+    DiskFull,
     InvalidParams,
     OwnershipLost,
     PrerequisitesNotMet,
@@ -19,7 +20,7 @@ from quant_registry.errors import (
     StageLocked,
 )
 from quant_registry.files import read_json
-from quant_registry.lock import view_lock
+from quant_registry.lock import StageLock, view_lock
 from quant_registry.record import read_record, records
 from quant_registry.request import RunRequest
 from quant_registry.runner import run_stage
@@ -296,6 +297,34 @@ def test_lost_events_are_part_of_the_evidence(workspace, monkeypatch):
 
 def _disk_full(*_args, **_more):
     raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        OSError("Generic LocalFileSystem error: No space left on device (os error 28)"),
+        ValueError("No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_told_whoever_met_it(error, workspace):
+    def body(run, params):
+        raise error
+
+    record = _run(workspace, stage_of(body))
+    assert (record.error["code"], record.exit_code) == ("disk_full", 3)
+
+
+def test_a_disk_too_full_for_the_runs_own_files_is_told(workspace, monkeypatch):
+    release = StageLock.release
+
+    def full(lock, now):
+        release(lock, now)
+        _disk_full()
+
+    monkeypatch.setattr(StageLock, "release", full)
+    with pytest.raises(DiskFull):
+        _run(workspace, BY_ID["test.noop"])
 
 
 def test_a_removed_record_is_written_again_at_the_end(workspace):

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import shutil
 import threading
+from contextlib import contextmanager
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -9,12 +12,14 @@ from _lake import SYMBOL, Lake
 
 from quant_registry.errors import Corrupted, InvalidIdentifier, InvalidInput, NoData, UnknownName
 from quant_registry.workspace import Workspace
+from quant_sdk.lakehouse import snapshot
 from quant_sdk.lakehouse.optimize import crowds, exchange, rewritten, vacuum, vacuumable
 from quant_sdk.lakehouse.restore import restore, way_back
 from quant_sdk.lakehouse.snapshot import (
     create_snapshot,
     find_snapshot,
     list_snapshots,
+    read_snapshot,
     remove_snapshot,
     scan_snapshot,
     verify_snapshot,
@@ -90,10 +95,37 @@ def test_any_folder_may_hold_the_workspace(tmp_path, folder):
     assert rows(workspace)["timeframe"].unique().to_list() == ["1h"]
 
 
-def test_a_folder_that_looks_like_a_partition_is_refused(tmp_path):
-    (tmp_path / "timeframe=x").mkdir()
-    with pytest.raises(InvalidInput, match="timeframe="):
-        taken(Workspace.resolve(tmp_path / "timeframe=x"))
+@pytest.mark.parametrize("column", ["timeframe", "source", "symbol", "open"])
+def test_a_folder_that_looks_like_a_column_is_refused(column, tmp_path):
+    (tmp_path / f"{column}=5" / "ws").mkdir(parents=True)
+    with pytest.raises(InvalidInput, match=f"{column}="):
+        taken(Workspace.resolve(tmp_path / f"{column}=5" / "ws"))
+
+
+@pytest.mark.parametrize("folder", ["source=a", "a%20b", "a\\b"])
+def test_a_workspace_that_was_moved_to_such_a_folder_is_not_called_damaged(folder, tmp_path):
+    before = tmp_path / "before"
+    before.mkdir()
+    lake = taken(Workspace.resolve(before))
+    held = lake.held()
+    moved = Workspace.resolve(before.rename(tmp_path / folder))
+    table = Table(moved.lakehouse, BARS)
+    for look in (table.scan, table.version, table.facts, lambda: rows(moved)):
+        with pytest.raises(InvalidInput) as caught:
+            look()
+        assert caught.value.fix.startswith("move the workspace")
+    moved.root.rename(before)
+    assert lake.held() == held
+
+
+@pytest.mark.parametrize(
+    ("folder", "shown"), [("a\nb", r"a\n"), ("a\tb", r"\t"), ("\udcff", r"\udcff")]
+)
+def test_a_folder_with_what_no_terminal_shows_is_refused_in_plain_text(folder, shown, tmp_path):
+    with pytest.raises(InvalidInput) as caught:
+        Table(tmp_path / folder, BARS).delta()
+    assert shown in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_a_table_without_rows_yet_is_empty(workspace):
@@ -206,6 +238,68 @@ def test_a_removed_snapshot_is_gone_and_the_tables_read_as_before(workspace):
     assert lake.bars.scan().collect().equals(held)
     with pytest.raises(NoData):
         remove_snapshot(workspace, "snap")
+
+
+def test_a_snapshot_that_another_removes_meanwhile_is_gone_for_both(workspace, monkeypatch):
+    taken(workspace)
+    lock = snapshot.writing
+
+    @contextmanager
+    def late(*args):
+        monkeypatch.setattr(snapshot, "writing", lock)
+        remove_snapshot(workspace, "snap")
+        with lock(*args):
+            yield
+
+    monkeypatch.setattr(snapshot, "writing", late)
+    with pytest.raises(NoData, match="snap"):
+        remove_snapshot(workspace, "snap")
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"x")])
+def test_a_damaged_snapshot_is_not_taken_for_this_state(damage, workspace):
+    lake = taken(workspace)
+    create_snapshot(workspace, "later", tables(workspace), now=lake.clock.now())
+    path = min((workspace.snapshots / "later" / "bars").rglob("*.parquet"))
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(whole)
+    damage(path)
+    assert find_snapshot(workspace, tables(workspace))["id"] == "snap"
+    file_of(workspace).unlink()
+    assert find_snapshot(workspace, tables(workspace)) is None
+
+
+def test_no_snapshot_is_made_of_a_table_with_a_torn_file(workspace):
+    lake = taken(workspace)
+    torn = next(lake.bars.path.rglob("*.parquet"))
+    os.truncate(torn, 50)
+    with pytest.raises(Corrupted, match=torn.name):
+        create_snapshot(workspace, "later", tables(workspace), now=lake.clock.now())
+    assert [item["id"] for item in list_snapshots(workspace)] == ["snap"]
+
+
+def test_a_flipped_byte_is_not_taken_into_the_next_snapshot(workspace):
+    lake = taken(workspace)
+    path = file_of(workspace)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert not verify_snapshot(workspace, "snap")["ok"]
+    with pytest.raises(Corrupted, match="has changed since the snapshot snap"):
+        create_snapshot(workspace, "next", tables(workspace), now=lake.clock.now())
+    assert [item["id"] for item in list_snapshots(workspace)] == ["snap"]
+
+
+def test_a_changed_file_of_a_snapshot_is_named_when_its_rows_are_read(workspace):
+    taken(workspace)
+    path = file_of(workspace)
+    size = path.stat().st_size
+    path.unlink()
+    path.write_bytes(b"x" * size)
+    with pytest.raises(Corrupted, match="snap") as caught:
+        read_snapshot(workspace, "snap", "bars", where={}, limit=5)
+    assert "quant snapshot verify snap" in caught.value.fix
 
 
 def test_snapshots_made_at_once_leave_each_other_whole(workspace):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import polars as pl
 import pytest
 from _lake import SYMBOL, Lake, answer, file
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +10,7 @@ from quant_registry.errors import Conflict, NoData, OwnershipLost, UnknownName
 from quant_sdk.lakehouse.causes import known_causes
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.optimize import crowds, exchange, rewritten, vacuum, vacuumable
+from quant_sdk.lakehouse.replay import replay, replaying
 from quant_sdk.lakehouse.table import Table
 from quant_sdk.lakehouse.undo import of_runs, of_superseded, undo, undoing
 
@@ -321,3 +323,87 @@ def test_undoing_runs_newest_first_is_going_back_in_time(runs, tmp_path_factory)
         take_back(lake, f"r{index}", by=f"u{index}")
         assert lake.held() == before[index]
         assert lake.is_proven
+
+
+def test_bars_that_another_run_brought_anew_are_not_the_undone_runs(lake):
+    lake.bring("bad", "first", {0: 1.0, 1: 2.0})
+    take_back(lake, "bad", by="up1")
+    lake.bring("good", "first", {0: 1.0, 1: 2.0})
+    plan, done = take_back(lake, "bad", by="up2")
+    assert (done.version, plan.kept.height) == (-1, 2)
+    assert lake.held() == {0: 1.0, 1: 2.0}
+    take_back(lake, "good", by="up3")
+    take_back(lake, "up3", by="up4")
+    plan, _ = take_back(lake, "bad", by="up5")
+    assert plan.kept.height == 2
+    assert lake.held() == {0: 1.0, 1: 2.0}
+    assert lake.is_proven
+
+
+def test_a_bar_that_another_run_put_back_is_not_the_undone_runs(lake):
+    lake.bring("r1", "first", {0: 1.0, 1: 2.0})
+    lake.bring("r2", "first", {0: 9.0}, sha="b")
+    lake.bring("r3", "first", {0: 1.0}, sha="c")
+    plan, done = take_back(lake, "r1", by="up1")
+    assert (done.withdrawn, plan.kept.height) == (1, 1)
+    assert lake.held() == {0: 1.0}
+    take_back(lake, "r3", by="up2")
+    take_back(lake, "r2", by="up3")
+    assert lake.held() == {0: 1.0}
+    take_back(lake, "r1", by="up4")
+    assert lake.held() == {}
+    assert lake.is_proven
+
+
+def test_a_bar_that_another_run_brought_anew_stays_after_a_compaction(lake):
+    lake.bring("bad", "first", {0: 1.0, 30: 2.0})
+    take_back(lake, "bad", by="up1")
+    lake.bring("good", "first", {0: 1.0})
+    lake.bring("more", "second", {5: 1.0})
+    with lake.writing():
+        for crowd in crowds(lake.bars, 1):
+            exchange(lake.bars, rewritten(lake.bars, crowd), lake.commit("opt"))
+    lake.bring("last", "second", {5: 2.0}, sha="n")
+    plan, done = take_back(lake, "bad", by="up2")
+    assert (done.version, plan.kept.height, plan.already) == (-1, 1, 1)
+    plan, done = take_back(lake, "more", by="up3")
+    assert (done.version, plan.kept.height) == (-1, 1)
+    assert lake.held() == {0: 1.0, 5: 2.0}
+
+
+def test_files_of_later_runs_that_cannot_hold_its_bars_may_be_gone(lake):
+    lake.bring("bad", "first", {0: 3.0})
+    lake.bring("later", "second", {0: 1.0}, symbol=OTHER)
+    (gone,) = (path for path in lake.bars.path.rglob("*.parquet") if is_of(path, OTHER))
+    lake.bring("last", "second", {0: 2.0}, symbol=OTHER, sha="n")
+    gone.unlink()
+    take_back(lake, "bad")
+    assert (lake.held(), lake.held(OTHER)) == ({}, {0: 2.0})
+
+
+def test_it_is_refused_where_files_of_a_later_run_that_may_hold_its_bars_are_gone(lake):
+    lake.bring("bad", "first", {0: 3.0})
+    first = set(lake.bars.path.rglob("*.parquet"))
+    lake.bring("later", "first", {0: 4.0}, sha="n")
+    (gone,) = set(lake.bars.path.rglob("*.parquet")) - first
+    lake.bring("last", "first", {0: 3.0}, sha="m")
+    gone.unlink()
+    with pytest.raises(NoData, match="cannot be told"):
+        take_back(lake, "bad")
+    assert lake.held() == {0: 3.0}
+
+
+def is_of(path, symbol):
+    return pl.read_parquet(path)["symbol"].to_list() == [symbol]
+
+
+def test_bars_that_a_replay_brought_back_are_the_replays(lake):
+    lake.bring("bad", "first", {0: 1.0})
+    take_back(lake, "bad", by="up1")
+    with lake.writing():
+        plan = replaying(lake.path, rule="withdrawn")
+        replay(lake.path, plan, lake.commit("again"), lake.clock.now())
+    assert take_back(lake, "bad", by="up2")[0].kept.height == 1
+    take_back(lake, "again", by="up3")
+    assert lake.held() == {}
+    assert lake.is_proven

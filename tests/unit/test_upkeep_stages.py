@@ -8,7 +8,7 @@ import pytest
 from _lake import SYMBOL, Lake, file
 from _stages import hang, stage_of
 
-from quant_sdk.errors import Conflict, InvalidParams, PrerequisitesNotMet
+from quant_sdk.errors import Conflict, InvalidParams, OwnershipLost, PrerequisitesNotMet
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.parts import live_parts
 from quant_sdk.lakehouse.snapshot import verify_snapshot
@@ -102,6 +102,19 @@ def test_optimize_may_be_bound_to_some_tables(upkeep):
     record = upkeep.run(OPTIMIZE, tables=["bar"])
     assert record.error["code"] == "unknown_name"
     assert "bars" in record.error["fix"]
+
+
+def test_an_optimize_that_loses_its_lock_leaves_no_file(upkeep, monkeypatch):
+    fill(upkeep)
+    on_disk = sorted(upkeep.lake.bars.path.rglob("part-*.parquet"))
+
+    def lost(*_):
+        raise OwnershipLost("lost", fix="none")
+
+    monkeypatch.setattr(stage, "_commit", lost)
+    record = upkeep.run(OPTIMIZE, small_files=1)
+    assert record.error["code"] == OwnershipLost.code
+    assert sorted(upkeep.lake.bars.path.rglob("part-*.parquet")) == on_disk
 
 
 def test_a_rehearsal_of_optimize_lists_and_writes_nothing(upkeep):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quant_sdk import Plan
-from quant_sdk.errors import Conflict
+from quant_sdk.errors import Conflict, OwnershipLost
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.optimize import crowds, exchange, rewritten, vacuum, vacuumable
 from quant_sdk.lakehouse.parts import drop_parts
@@ -96,6 +96,9 @@ def _compact(run: Run, table: Table, crowd: Crowd, params: OptimizeParams, total
     swap = rewritten(table, crowd)
     try:
         done = _commit(run, table, crowd, lambda commit: _Done(swap, exchange(table, swap, commit)))
+    except OwnershipLost:
+        drop_parts(table, swap.adds)  # it may have been lost before the exchange
+        raise
     except Conflict:
         drop_parts(table, swap.adds)
         try:
