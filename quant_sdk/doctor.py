@@ -42,6 +42,7 @@ PROBES: tuple[tuple[str, Callable[[Patient], Finding]], ...] = (
     ("abandoned", probes.abandoned),
     ("audit", probes.audit),
     ("control", probes.control),
+    ("settings", probes.settings),
     ("tables", probes.tables),
     ("leftovers", probes.leftovers),
 )

@@ -181,6 +181,24 @@ def control(patient: Patient) -> Finding:
     return "ok", f"{there}, and no pause stands", ""
 
 
+def settings(patient: Patient) -> Finding:
+    """Read every section of ``quant.yml``, and import the stages that it names."""
+    workspace = patient.workspace
+    if not workspace.settings.exists():
+        return "not_applicable", "there is no quant.yml", ""
+    from quant_registry.registry import StageRegistry
+    from quant_sdk.conformance.settings import read_conformance_settings
+    from quant_sdk.sources.settings import read_source_settings
+
+    sources = read_source_settings(workspace)
+    conformance = read_conformance_settings(workspace)
+    broken = StageRegistry.discover(workspace).broken
+    for origin, error in broken.items():
+        return "fail", f"{origin}: {error.message}", error.fix
+    told = f"{sources.market} market, conformance is {conformance.mode}"
+    return "ok", told, ""
+
+
 def tables(patient: Patient) -> Finding:
     """Open every table, and read a row of each file's worth of metadata."""
     lakehouse = patient.workspace.lakehouse
@@ -191,7 +209,7 @@ def tables(patient: Patient) -> Finding:
     house = Lakehouse(patient.workspace)
     found = house.tables()
     for item in found:
-        house.table(item["name"]).scan().head(1).collect()
+        house.table(item["name"]).read(lambda rows: rows.head(1).collect())
     told = ", ".join(f"{item['name']} v{item['version']} {item['rows']} rows" for item in found)
     return "ok", told or "no table has been written", ""
 

@@ -98,9 +98,12 @@ def check_prerequisites(attempt: Attempt) -> None:
     results = run_checks((*COMMON, *(attempt.spec.load("checks") or ())), context)
     failed = [result for result in results if result.status == "failed"]
     if failed:
+        said: dict[str, list[str]] = {}
+        for result in failed:
+            said.setdefault(result.detail, []).append(result.name)
         raise PrerequisitesNotMet(
-            "; ".join(f"{result.name}: {result.detail}" for result in failed),
-            fix="; ".join(result.fix for result in failed if result.fix),
+            "; ".join(f"{', '.join(names)}: {detail}" for detail, names in said.items()),
+            fix="; ".join(dict.fromkeys(result.fix for result in failed if result.fix)),
             checks=[result.to_dict() for result in results],
         )
     _compare_plan(attempt, context)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from .workspace import Workspace
 
 NAME: Final = "quant.yml"
 MAX_BYTES: Final = 1024 * 1024
+SECTIONS: Final = ("stages", "sources", "seamless")
 _SAID: Final = 200
+_SHOWN: Final = 60
 
 
 def read_settings(workspace: Workspace) -> dict[str, Any]:
     """Return what the file holds; nothing where there is none.
 
     Raises:
-        InvalidInput: it is too large, or no YAML mapping.
+        InvalidInput: it is too large, no YAML mapping, or has a key that nobody reads.
     """
     try:
         with workspace.settings.open("rb") as stream:
@@ -36,7 +41,7 @@ def parse_settings(content: bytes | str) -> dict[str, Any]:
     """Return what a ``quant.yml`` of this content holds.
 
     Raises:
-        InvalidInput: it is no YAML mapping.
+        InvalidInput: it is no YAML mapping, or has a key that nobody reads.
     """
     import yaml
 
@@ -51,7 +56,30 @@ def parse_settings(content: bytes | str) -> dict[str, Any]:
         raise InvalidInput(
             f"{NAME} does not hold settings", fix='write keys into it: stages: ["mystages:STAGES"]'
         )
+    check_keys(document, SECTIONS)
     return document
+
+
+def check_keys(found: Mapping[Any, Any], known: Iterable[str], place: str = "") -> None:
+    """Refuse a key that nobody reads: what it was to say would be ignored in silence.
+
+    Args:
+        found: a mapping of the file.
+        known: its keys; others may begin with ``x-``.
+        place: where it stands, such as ``sources.venues``.
+
+    Raises:
+        InvalidInput: a key is none of them.
+    """
+    names = list(known)
+    for key in map(str, found):
+        if key not in names and not key.startswith("x-"):
+            near = difflib.get_close_matches(key, names, n=1, cutoff=0.4)
+            told = f"{place} has no key" if place else "there is no key"
+            raise InvalidInput(
+                f"{NAME}: {told} {key[:_SHOWN]!r}",
+                fix=f"did you mean {near[0]}?" if near else f"use {', '.join(names)}",
+            )
 
 
 def section_of(settings: dict[str, Any], name: str) -> Any:

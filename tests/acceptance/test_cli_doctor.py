@@ -14,8 +14,8 @@ def test_the_doctor_answers_a_line_a_probe(quant):
     lines = done.stdout.splitlines()
     assert all(LINE.fullmatch(line) for line in lines)
     assert [line.split()[1][:-1] for line in lines] == [
-        "workspace", "disk", "clock", "locks", "abandoned", "audit", "control", "tables",
-        "leftovers",
+        "workspace", "disk", "clock", "locks", "abandoned", "audit", "control", "settings",
+        "tables", "leftovers",
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -62,3 +63,10 @@ def test_what_cannot_be_meant_is_refused(quant, args):
     error = quant.json("market", "serve", *args, exits=2)["error"]
     assert error["code"] == "invalid_input"
     assert error["fix"]
+
+
+def test_a_port_that_is_taken_is_named(serve, quant):
+    port = urlsplit(serve().stdout.readline().strip()).port
+    error = quant.json("market", "serve", "--port", str(port), exits=2)["error"]
+    assert f"port {port}" in error["message"]
+    assert "--port 0" in error["fix"]

@@ -15,8 +15,9 @@ import pytest
 from _checkout import ROOT, Checkout, checkout
 
 from quant_cli.main import main
+from quant_registry.settings import parse_settings
 from quant_sdk.sources.candidates import read_candidates
-from quant_sdk.sources.settings import parse_source_settings
+from quant_sdk.sources.settings import source_settings
 
 PAGES = (
     "docs/data-cycle.md",
@@ -115,7 +116,7 @@ def test_an_example_in_python_works(cycled, example, monkeypatch, capsys):
 
 @pytest.mark.parametrize("example", examples("yaml"), ids=str)
 def test_an_example_of_settings_is_accepted(example):
-    assert parse_source_settings(example.text.encode()).market == "live"
+    assert source_settings(parse_settings(example.text)).market == "live"
 
 
 @pytest.mark.parametrize("example", examples("json"), ids=str)

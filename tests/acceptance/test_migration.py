@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 
 from quant_registry.schemas import read_schema
 from quant_sdk import QuantSDK
+from quant_sdk.errors import NoData
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -226,6 +227,37 @@ def test_a_grown_file_brings_only_its_new_bars(tmp_path):
     write_flat(tmp_path / "data/old", "AUSDT", bars(130))
     rows = sdk.run_stage(STAGE).result["rows"]
     assert (rows["bars"], rows["unchanged"], rows["corrected"]) == (30, 100, 0)
+
+
+def test_a_source_that_is_declared_anew_is_taken_in_and_its_old_bars_are_named(tmp_path):
+    (tmp_path / "data").mkdir()
+    bars(100).write_csv(tmp_path / "data" / "a.csv")
+    entry = {"path": "a.csv", "layout": "csv", "symbol": "AUSDT", "timeframe": "1h"}
+    entry |= {"timestamp_column": "timestamp", "timestamp_unit": "s"}
+    sdk = QuantSDK(tmp_path)
+    for exchange in ("BINANCE", "KRAKEN"):
+        write_manifest(tmp_path, [{**entry, "exchange": exchange}])
+        result = sdk.run_stage(STAGE).result
+    counts = result["sources"]
+    assert (counts["total"], counts["ingested"], counts["failed"]) == (1, 1, 0)
+    assert result["health_check"] == "degraded"
+    (old,) = result["failures"]
+    assert (old["code"], "undo --source" in old["fix"]) == ("conflict", True)
+    assert "1 left bars of an earlier declaration" in result["message"]
+
+
+def test_bars_of_another_length_than_declared_are_refused_as_a_whole(tmp_path):
+    sdk = QuantSDK(make_workspace(tmp_path, 2))
+    write_flat(tmp_path / "data" / "old", "TENUSDT", bars(300, step=600))
+    record = sdk.run_stage(STAGE)
+    (failure,) = record.result["failures"]
+    assert "250 of 300 rows" in failure["message"]
+    assert "0:10:00 apart" in failure["message"]
+    assert "timeframe" in failure["fix"]
+    assert record.result["health_check"] == "degraded"
+    assert "rows were refused; 1 failed" in record.result["message"]
+    with pytest.raises(NoData):
+        sdk.bars("BINANCE:TENUSDT", "1h")
 
 
 def test_after_a_clean_slate_everything_is_moved_again(demo):

@@ -95,7 +95,7 @@ def test_a_workspace_may_be_called_anything(name, tmp_path):
     assert not migrate(workspace).result["committed"]
 
 
-@pytest.mark.parametrize("name", ["a[1]", "a%20b", "a^b", "a|b"])
+@pytest.mark.parametrize("name", ["a[1]", "a%20b", "a^b", "a|b", "a\\b"])
 def test_a_workspace_that_delta_cannot_stand_in_is_refused_by_name(name, tmp_path):
     workspace = tmp_path / name
     write_flat(workspace / "data/old", "AUSDT", bars(3))

@@ -191,6 +191,40 @@ def test_a_run_without_one_working_scanner_fails_with_a_source_error(runner):
     assert latest_candidates(runner.workspace) is None
 
 
+NOTHING = COINS + "filters: [{left: close, operation: greater, right: 1.0e+15}]\n"
+
+
+def test_a_discovery_that_finds_nothing_is_degraded_and_names_the_scanner(runner):
+    write(runner, "data/coins.yaml", NOTHING)
+    manifest(runner, trend=strategy("coins"))
+    record = runner.run(STAGE)
+    assert (record.state, record.result["count"]) == ("succeeded", 0)
+    assert record.result["degraded"]
+    assert "data/coins" in record.result["message"]
+    assert "data/coins" in record.result["warnings"][0]
+    status = json.loads((runner.root / f"data/lakehouse/status/{STAGE}.json").read_bytes())
+    assert status["health_check"] == "degraded"
+    strict = runner.run(STAGE, strict=True)
+    assert (strict.state, strict.error["code"]) == ("failed", "no_data")
+
+
+def test_a_scanner_that_finds_nothing_beside_others_is_named_and_no_more(runner):
+    write(runner, "data/coins.yaml", COINS + "limit: 2\n")
+    write(runner, "data/none.yaml", NOTHING)
+    manifest(runner, trend=strategy("coins", "none"))
+    result = runner.run(STAGE).result
+    assert (result["count"], result["degraded"]) == (2, False)
+    assert "nothing meets data/none" in result["message"]
+
+
+def test_settings_that_are_not_possible_stop_a_discovery_before_it_begins(runner):
+    write(runner, "data/coins.yaml", COINS)
+    manifest(runner, trend=strategy("coins"))
+    write(runner, "quant.yml", "sources: {market: embeded}")
+    checks = {check.name: check for check in runner.sdk.validate_stage(STAGE).checks}
+    assert (checks["sources"].status, "embeded" in checks["sources"].detail) == ("failed", True)
+
+
 def test_an_outage_is_an_error_that_may_pass(runner, market):
     server = market(down=(1, 10_000))
     write(runner, "quant.yml", f"sources: {{scanner: {{base_url: '{server.scanner_url}'}}}}\n")

@@ -215,3 +215,21 @@ def test_old_drafts_are_a_warning_and_new_ones_are_not(workspace, ask, done):
     found = ask()["leftovers"]
     assert found.status == "warn"
     assert "status/.x.json.7.abc.tmp" in found.message
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("sources: {market: embedded}", "ok"),
+        ("{", "fail"),
+        ("source: {market: embedded}", "fail"),
+        ("sources: {market: embeded}", "fail"),
+        ("seamless: {conformance: {mode: lax}}", "fail"),
+        ('stages: ["nowhere:STAGES"]', "fail"),
+    ],
+)
+def test_settings_that_nobody_could_work_with_are_found(ask, workspace, text, status):
+    workspace.settings.write_text(text)
+    found = ask()["settings"]
+    assert found.status == status
+    assert bool(found.fix) is (status == "fail")

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from quant_registry.errors import MissingExtra, PrerequisitesNotMet, UnknownName
+from quant_sdk.lakehouse import sessions
 from quant_sdk.lakehouse.calendars import calendar_for
 from quant_sdk.lakehouse.coverage import coverage
 from quant_sdk.lakehouse.sessions import ExchangeSessions, is_exchange
@@ -197,6 +198,15 @@ def test_what_the_library_cannot_make_is_said_when_the_calendar_is_asked_for(mon
     monkeypatch.setattr(exchange_calendars, "get_calendar", broken)
     with pytest.raises(PrerequisitesNotMet, match="cannot make XNYS"):
         calendar_for("NYSE:IBM", "XNYS")
+
+
+def test_an_error_of_our_own_is_not_blamed_on_the_library(monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("our own")
+
+    monkeypatch.setattr(sessions, "_known", broken)
+    with pytest.raises(ZeroDivisionError):
+        ExchangeSessions("XNYS")
 
 
 def test_a_missing_extra_answers_with_the_install_command(monkeypatch):

@@ -359,6 +359,73 @@ def test_the_timeframe_is_what_most_candidates_name(demo):
     assert demo.gate(timeframe="1d", max_stale_share=0.7).result["symbols"] == 1
 
 
+def test_a_timeframe_that_no_candidate_names_is_asked_of_all(demo):
+    hourly = bars(24 * 3, start=int((CLOSED - timedelta(days=3)).timestamp()))
+    write_flat(demo.root / "data" / "old", "AAUSDT", hourly, "1h")
+    demo.migrate()
+    demo.clock.advance(-6 * 3600)
+    entry = {"symbol": "BINANCE:AAUSDT", "exchange": "BINANCE", "asset_type": "crypto"}
+    document = {"meta": {}, "data": [{**entry, "ingest": [{"timeframe": "1h"}]}]}
+    (demo.root / "mine.json").write_text(json.dumps(document))
+    assert demo.check("fresh", candidates="mine.json")["status"] == "passed"
+    check = demo.check("fresh", candidates="mine.json", timeframe="1d", max_stale_share=1)
+    assert (check["status"], check["detail"]) == ("failed", "no candidate has bars of 1d")
+    assert "1h" in check["fix"]  # what the cycle fetches, and so would help
+
+
+def test_only_series_that_have_bars_count_as_up_to_date(demo):
+    demo.migrate(AAUSDT=series())
+    named = [("AAUSDT", "1d"), ("CCUSDT", "4h")]
+    entries = [
+        {
+            "symbol": f"BINANCE:{name}",
+            "exchange": "BINANCE",
+            "asset_type": "crypto",
+            "ingest": [{"timeframe": timeframe}],
+        }
+        for name, timeframe in named
+    ]
+    (demo.root / "mine.json").write_text(json.dumps({"meta": {}, "data": entries}))
+    check = demo.check("fresh", candidates="mine.json")
+    assert check["status"] == "passed"
+    assert check["detail"] == (
+        "1 series of 1d are up to date; 1 candidates have none: BINANCE:CCUSDT"
+    )
+
+
+def test_the_message_counts_returns_and_not_rows(demo):
+    demo.migrate(AAUSDT=series(), BBUSDT=series(seed=1))
+    record = demo.gate()
+    assert record.result["rows"] == 365
+    assert record.result["message"].startswith(f"{2 * (ROWS - 1)} returns of 2 symbols")
+
+
+def test_bars_behind_beyond_the_count_are_said_to_be_at_least_so_many(demo):
+    demo.migrate(AAUSDT=series())
+    demo.clock.advance(30 * DAY)
+    assert "30 bars behind" in demo.check("fresh")["detail"]
+    assert "at least" not in demo.check("fresh")["detail"]
+    demo.clock.advance(300 * DAY)
+    assert "at least 200 bars behind" in demo.check("fresh")["detail"]
+
+
+def test_a_file_of_the_lakehouse_that_is_gone_is_told_with_what_helps(demo):
+    demo.migrate(AAUSDT=series())
+    [file] = (demo.root / "data" / "lakehouse" / "bars").glob("*/*/*.parquet")
+    file.unlink()
+    check = demo.check("fresh")
+    assert check["status"] == "failed"
+    assert "crashed" not in check["detail"]
+    assert "quant " in check["fix"]
+
+
+def test_bars_of_a_market_on_this_machine_are_warned_of(demo):
+    from quant_stages.intake.purity import invented
+
+    held = pl.LazyFrame({"source": ["loopback:binance", "ccxt:binance", "demo/a.csv"]})
+    assert invented(held) == ["demo/a.csv", "loopback:binance"]
+
+
 def test_a_profile_chooses_its_newest_candidates(demo):
     demo.migrate(AAUSDT=series(), BBUSDT=series(seed=1))
     folder = demo.root / "data" / "export" / "20250101T000000.000000Z-data.discover-abc123"

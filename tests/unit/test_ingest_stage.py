@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
-from _market import SYMBOLS, market_setting, write_candidates
+from _market import SYMBOLS, market_setting, point_at, write_candidates
 
 from quant_sdk.lakehouse.timeframe import to_micros
 from quant_sdk.market.faults import Correction, Delisting, Faults, Halt
+from quant_sdk.market.server import MarketServer
+from quant_sdk.market.wire import answer_json
+from quant_sdk.seamless import Shard
 
 HOUR = 3_600_000_000
 VALUES = ("ts", "open", "high", "low", "close", "volume")
@@ -268,7 +271,7 @@ def test_invented_and_real_bars_never_stand_in_one_series(setting):
     setting.clock.advance(3600)
     version = setting.runner.sdk.lakehouse.table("bars").version()
     record = setting.runner.run("data.ingest", candidates="data/candidates.json")
-    assert (record.state, record.error["code"]) == ("failed", "source_error")
+    assert (record.state, record.error["code"]) == ("failed", "prerequisites_not_met")
     assert "synthetic market" in record.error["message"]
     assert setting.runner.sdk.lakehouse.table("bars").version() == version
 
@@ -279,6 +282,171 @@ def test_invented_and_real_bars_never_stand_in_one_series(setting):
     record = setting.runner.run("data.ingest", candidates="data/candidates.json")
     assert "invented bars" in record.error["message"]
     assert "wipe" in record.error["fix"]
+
+
+def test_bars_of_two_seeds_never_stand_in_one_series(setting):
+    settings = setting.runner.root / "quant.yml"
+    settings.write_text("sources: {market: embedded}")
+    ingest(setting)
+    setting.clock.advance(3600)
+    settings.write_text("sources: {market: embedded, seed: 9}")
+    record = setting.runner.run("data.ingest", candidates="data/candidates.json")
+    assert record.state == "failed"
+    assert "embedded:binance:9" in record.error["message"]
+    write_candidates(setting.runner.root, ["BINANCE:SOLUSDT"])
+    ingest(setting)
+    assert setting.runner.sdk.bars("BINANCE:SOLUSDT", "1h")["source"].unique().to_list() == [
+        "embedded:binance:9"
+    ]
+
+
+def test_real_bars_are_not_added_to_those_of_a_market_on_this_machine(setting):
+    from quant_stages.intake.purity import invented, refused
+
+    ingest(setting)
+    lakehouse = setting.runner.sdk.lakehouse
+    assert invented(lakehouse.table("bars").scan()) == ["loopback:binance"]
+    shards = [Shard(symbol=SYMBOLS[0], timeframe="1h", cell=0, wanted=((0, HOUR),))]
+    found = refused(lakehouse, shards, lambda venue: f"ccxt:{venue.lower()}")
+    assert "no real ones" in found[SYMBOLS[0], "1h"].message
+    assert not refused(lakehouse, shards, lambda venue: f"loopback:{venue.lower()}")
+
+
+def two_series(setting) -> None:
+    """Want a series of days, and one of a timeframe that the venue does not have."""
+    wants = {SYMBOLS[0]: "1d", SYMBOLS[1]: "45m"}
+    write_entries(
+        setting,
+        *(entry(symbol, ingest=[{"timeframe": text}]) for symbol, text in wants.items()),
+    )
+
+
+def entry(symbol: str, **keys) -> dict:
+    exchange = symbol.partition(":")[0]
+    return {"symbol": symbol, "exchange": exchange, "asset_type": "crypto", **keys}
+
+
+def write_entries(setting, *entries: dict) -> None:
+    path = setting.runner.root / "data" / "candidates.json"
+    path.write_text(json.dumps({"schema": "candidates/1", "meta": {}, "data": entries}))
+
+
+@pytest.mark.parametrize("stage", ["data.ingest", "data.repair"])
+def test_a_rerun_degrades_by_a_wrong_wish_where_another_series_is_whole(setting, stage):
+    two_series(setting)
+    assert ingest(setting)["health_check"] == "degraded"
+    again = ingest(setting, stage)
+    assert (again["health_check"], again["failed"], again["rows"]["bars"]) == ("degraded", 1, 0)
+    assert again["failures"][0]["symbol"] == SYMBOLS[1]
+
+
+def test_a_wrong_wish_alone_fails_as_one_and_is_not_to_be_tried_again(setting):
+    write_candidates(setting.runner.root, SYMBOLS[:1], timeframe="45m")
+    record = setting.runner.run("data.ingest", candidates="data/candidates.json")
+    assert (record.error["code"], record.error["retryable"]) == ("invalid_input", False)
+    assert record.exit_code == 2
+
+
+class DenyingServer(MarketServer):
+    """It lists its markets, and gives bars to nobody."""
+
+    def answer(self, method, target, body):
+        answer, strike = super().answer(method, target, body)
+        denied = target.startswith("/api/v3/klines")
+        return (answer_json({"msg": "Unauthorized"}, 401) if denied else answer), strike
+
+
+def test_a_denied_credential_is_not_to_be_tried_again_and_its_advice_is_kept(setting):
+    write_candidates(setting.runner.root)
+    with DenyingServer(setting.market) as server:
+        point_at(setting.runner.root, server.url)
+        record = setting.runner.run("data.ingest", candidates="data/candidates.json")
+    error = record.error
+    assert (record.state, error["code"], error["retryable"]) == ("failed", "source_refused", False)
+    assert "QUANT_BINANCE_API_KEY" in error["fix"]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("symbol", ["BINANCE:BTCUSTD", "BINANSE:BTCUSDT"])
+def test_a_series_that_holds_nothing_and_gets_nothing_degrades(setting, symbol, strict):
+    write_candidates(setting.runner.root, [SYMBOLS[0], symbol])
+    if strict:
+        record = setting.runner.run("data.ingest", candidates="data/candidates.json", strict=strict)
+        assert (record.error["code"], record.exit_code) == ("no_data", 3)
+        assert symbol in record.error["message"]
+        return
+    for _ in range(2):  # the second time its holes are believed
+        result = ingest(setting)
+        assert result["health_check"] == "degraded"
+        assert symbol in " ".join(result["warnings"])
+
+
+def test_holes_that_are_believed_are_not_said_to_be_held(setting):
+    write_candidates(setting.runner.root, [SYMBOLS[0], "BINANCE:BTCUSTD"])
+    ingest(setting)
+    message = ingest(setting)["message"]
+    assert message.startswith("nothing to do: 1 of 2 series hold what is wanted")
+    assert "240 unknown_symbol" in message
+
+
+def test_candidates_without_a_timeframe_are_named_and_take_that_of_the_parameters(setting):
+    write_entries(setting, entry(SYMBOLS[0]))
+    result = ingest(setting)
+    assert result["health_check"] == "degraded"
+    assert SYMBOLS[0] in " ".join(result["warnings"])
+    assert "--timeframes" in " ".join(result["warnings"])
+    validation = setting.runner.sdk.validate_stage(
+        "data.ingest", {"candidates": "data/candidates.json"}
+    )
+    series = next(check for check in validation.checks if check.name == "series")
+    assert (series.status, SYMBOLS[0] in series.detail) == ("warning", True)
+    timed = ingest(setting, timeframes=["1h"], depth_days=10)
+    assert (timed["health_check"], timed["rows"]["bars"]) == ("passed", 240)
+
+
+def test_a_file_without_candidates_degrades(setting):
+    write_entries(setting)
+    result = ingest(setting)
+    assert result["health_check"] == "degraded"
+    assert result["warnings"] == ["the candidates ask for no series"]
+
+
+def test_a_key_that_means_nothing_is_told_with_the_near_one(setting):
+    write_entries(setting, entry(SYMBOLS[0], ingest=[{"timeframe": "1d", "depth": 10}]))
+    result = ingest(setting)
+    assert result["health_check"] == "passed"
+    [told] = result["warnings"]
+    assert "'depth'" in told
+    assert "depth_days" in told
+
+
+def test_one_repair_works_at_a_time(setting):
+    from quant_sdk.errors import StageLocked
+
+    assert setting.runner.sdk.registry["data.repair"].lock == "stage"
+    ingest(setting)
+    setting.runner.write_control({"action": "pause"})
+    first = setting.runner.start("data.repair", candidates="data/candidates.json")
+    assert first.run_id
+    with pytest.raises(StageLocked):
+        setting.runner.run("data.repair", candidates="data/candidates.json")
+    assert first.cancel().state == "cancelled"
+
+
+def test_verification_speaks_of_what_is_wanted_only(setting):
+    ingest(setting)
+    message = ingest(setting, "data.verify")["message"]
+    assert message.endswith("none has a hole in what is wanted")
+
+
+def test_what_fails_alike_is_said_once(setting):
+    from quant_sdk.errors import PrerequisitesNotMet
+
+    with pytest.raises(PrerequisitesNotMet) as caught:
+        setting.runner.run("data.ingest", candidates="nope.json")
+    assert caught.value.message.startswith("series, sources, disk: ")
+    assert caught.value.message.count("nope.json") == 1
+    assert caught.value.fix.count("data.discover") == 1
 
 
 def test_without_candidates_the_command_to_run_is_named(setting):

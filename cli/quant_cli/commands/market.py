@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,9 +57,11 @@ def serve(  # noqa: PLR0913 - an option each
     Its address is printed once it answers: the exchange's REST is under it, the scanner under
     its /scanner. Nothing in it was ever traded.
     """
-    server = _server(port, seed, synthetic, _clock(at), faults)
     stop = threading.Event()
-    with stop_on_signals(stop), server:
+    with (
+        stop_on_signals(stop),
+        closing(_started(port, seed, synthetic, _clock(at), faults)) as server,
+    ):
         document = {
             "url": server.url,
             "scanner_url": server.scanner_url,
@@ -69,7 +72,7 @@ def serve(  # noqa: PLR0913 - an option each
         stop.wait()
 
 
-def _server(
+def _started(
     port: int, seed: int, synthetic: int, now: Callable[[], datetime] | None, faults: Path | None
 ) -> MarketServer:
     try:
@@ -81,7 +84,17 @@ def _server(
         raise _missing(error) from error
     listing = standard_listing(synthetic=synthetic)
     wrong = None if faults is None else read_faults(faults)
-    return MarketServer(Market(seed, now=now, listing=listing, faults=wrong), port=port)
+    server = MarketServer(Market(seed, now=now, listing=listing, faults=wrong), port=port)
+    try:
+        server.start()
+    except OSError as error:
+        from quant_sdk.errors import InvalidInput
+
+        raise InvalidInput(
+            f"nothing can listen on port {port}: {error.strerror or error}",
+            fix="name another one, or --port 0 for any that is free",
+        ) from error
+    return server
 
 
 def _clock(at: str | None) -> Callable[[], datetime] | None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from quant_sdk.lakehouse.calendars import ALWAYS, calendar_name
+from quant_sdk.lakehouse.symbols import split_symbol
 from quant_sdk.seamless import InMemoryBackfillCoordinator
-from quant_stages.intake.conclude import conclude
+from quant_stages.intake.conclude import Asked, conclude, named
 from quant_stages.intake.outlook import checks, outlook, planner, rehearsal
 from quant_stages.intake.take_in import fetch_all
-from quant_stages.intake.wanted import parted, wanted
+from quant_stages.intake.wanted import parted, wish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from quant_sdk import Check, CheckContext, Plan, Run
     from quant_sdk.seamless import Planner, Shard, Wanted
     from quant_stages.intake.counts import IntakeResult
+    from quant_stages.intake.outlook import Look
     from quant_stages.intake.params import CandidateParams
+    from quant_stages.intake.wanted import Wish
 
 STEPS = ("plan", "fetch")
 
@@ -36,14 +40,23 @@ class CandidateIntake:
         """Fetch, check and publish what is chosen."""
         now = run.clock.now()
         with run.step("plan", phase="ingestion"):
-            named = wanted(run.workspace, params, now)
-            series, skipped = parted(run.workspace, named)
+            found = wish(run.workspace, params, now)
+            series, skipped = parted(run.workspace, found.series)
             shards = self.choose(planner(run.workspace, now), series)
-            run.report(candidate_count=len({item.symbol for item in named}))
+            run.report(candidate_count=len({item.symbol for item in found.series}))
         with run.step("fetch", phase="ingestion"):
             counts = fetch_all(run, shards, InMemoryBackfillCoordinator(), params, now)
-        counts.skipped = skipped
-        return conclude(run, counts, shards, series=len(series), strict=params.strict)
+        asked = Asked(
+            series=series,
+            shards=shards,
+            now=now,
+            strict=params.strict,
+            skipped=skipped,
+            unsourced=_unsourced(found.series, skipped),
+            amiss=_amiss(found),
+            odd=found.odd,
+        )
+        return conclude(run, counts, asked)
 
     def plan(self, context: CheckContext) -> Plan:
         """Count what a run would ask for."""
@@ -55,12 +68,47 @@ class CandidateIntake:
 
     def checks(self) -> tuple[Check, ...]:
         """Return the prerequisites."""
-        return checks(_series, self._shards)
+        series, *others = checks(_series, self._shards)
+        return (replace(series, look=_named_series), *others)
 
     def _shards(self, context: CheckContext) -> list[Shard]:
         series, _ = parted(context.workspace, _series(context))
         return self.choose(planner(context.workspace, context.clock.now()), series)
 
 
+def _wish(context: CheckContext) -> Wish:
+    return wish(context.workspace, context.params, context.clock.now())
+
+
 def _series(context: CheckContext) -> list[Wanted]:
-    return wanted(context.workspace, context.params, context.clock.now())
+    return _wish(context).series
+
+
+def _named_series(context: CheckContext) -> Look:
+    found = _wish(context)
+    told = [*_amiss(found), *found.odd]
+    if told:
+        return "warning", "; ".join(told), "" if found.series else "mend the candidates"
+    return "passed", f"{len(found.series)} series", ""
+
+
+def _amiss(found: Wish) -> list[str]:
+    """Return what keeps candidates from getting bars."""
+    told = []
+    if not found.series:
+        told.append("the candidates ask for no series")
+    if found.untimed:
+        names = named(found.untimed)
+        told.append(
+            f"{len(found.untimed)} candidates name no timeframe: {names}; give one: --timeframes 1h"
+        )
+    return told
+
+
+def _unsourced(series: Sequence[Wanted], skipped: Sequence[str]) -> list[Wanted]:
+    """Return the series of venues that nobody knows.
+
+    That currencies and shares come from no source of ours is known, and so no news.
+    """
+    unknown = {venue for venue in skipped if calendar_name(venue) == ALWAYS.name}
+    return [item for item in series if split_symbol(item.symbol)[0] in unknown]

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
+from quant_sdk.errors import SourceError
 from quant_sdk.lakehouse.timeframe import Timeframe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from quant_sdk.errors import QuantError
     from quant_sdk.lakehouse.ledger import Entry
     from quant_stages.intake.gather import Gathered
 
@@ -39,10 +41,11 @@ class FailedSeries(BaseModel):
     code: str
     message: str
     fix: str = ""
+    retryable: bool = False
 
 
 class IntakeResult(BaseModel):
-    """What an intake did; `failures` are the first 50."""
+    """What an intake did; `failures` are the first 50, `warnings` what else is to be looked at."""
 
     message: str
     committed: bool
@@ -56,6 +59,7 @@ class IntakeResult(BaseModel):
     failed: int
     failures: list[FailedSeries]
     skipped_venues: list[str]
+    warnings: list[str]
     reports: dict[str, str]
 
 
@@ -65,24 +69,25 @@ class Counts:
 
     Attributes:
         rows: what became of the rows.
-        shards: asked for, and of them those that failed entirely.
+        shards: asked for.
+        answered: series of which some shard did not fail entirely.
+        came: series of which some row came.
         requests: pages asked for.
         holes: expected bars that did not come, by cause.
         notes: things worth a look, by name.
         failures: by series.
         committed: whether a table has changed.
-        skipped: venues of which no source gives bars.
     """
 
     rows: RowCounts = field(default_factory=RowCounts)
     shards: int = 0
-    failed_shards: int = 0
+    answered: set[tuple[str, str]] = field(default_factory=set)
+    came: set[tuple[str, str]] = field(default_factory=set)
     requests: int = 0
     holes: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     failures: dict[tuple[str, str], FailedSeries] = field(default_factory=dict)
     committed: bool = False
-    skipped: list[str] = field(default_factory=list)
 
     def add_entries(self, entries: Iterable[Entry]) -> None:
         """Count what the ledger says of a batch."""
@@ -105,21 +110,32 @@ class Counts:
             holes: its expected bars that did not come, those that were refused included.
         """
         step = Timeframe.parse(item.shard.timeframe)
+        series = (item.shard.symbol, item.shard.timeframe)
         self.shards += 1
         self.requests += item.requests
         for hole in holes:
             bars = step.slot_of(hole["end"]) - step.slot_of(hole["start"])
             self.holes[hole["cause"]] += bars
             if hole["cause"] in FAILING:
-                self._fail(item, hole["cause"], hole["detail"])
+                self._fail(series, _error_of(item, hole))
         if item.error is not None:
-            self._fail(item, item.error.code, item.error.message, item.error.fix)
-        self.failed_shards += failed_entirely(item)
+            self._fail(series, item.error)
+        if item.bars.height:
+            self.came.add(series)
+        if not failed_entirely(item):
+            self.answered.add(series)
 
-    def _fail(self, item: Gathered, code: str, message: str, fix: str = AGAIN) -> None:
-        key = (item.shard.symbol, item.shard.timeframe)
-        failure = FailedSeries(symbol=key[0], timeframe=key[1], code=code, message=message, fix=fix)
-        self.failures.setdefault(key, failure)
+    def _fail(self, series: tuple[str, str], error: QuantError) -> None:
+        """Note the first failure of a series."""
+        failure = FailedSeries(
+            symbol=series[0],
+            timeframe=series[1],
+            code=error.code,
+            message=error.message,
+            fix=error.fix or AGAIN,
+            retryable=error.retryable,
+        )
+        self.failures.setdefault(series, failure)
 
 
 FAILING = frozenset({"fetch_failed", "no_progress"})
@@ -130,3 +146,12 @@ def failed_entirely(item: Gathered) -> bool:
     """Tell whether a shard brought nothing because its venue failed."""
     failing = any(hole["cause"] in FAILING for hole in item.holes)
     return item.error is not None or (failing and not item.bars.height)
+
+
+def _error_of(item: Gathered, hole: dict[str, Any]) -> QuantError:
+    """Return what left a hole; where nothing was raised, another run asks again."""
+    detail = hole["detail"]
+    for error in item.failures:
+        if detail.startswith(f"{error.code}:"):
+            return error
+    return SourceError(f"{hole['cause']}: {detail}", fix=AGAIN)

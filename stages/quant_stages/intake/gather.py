@@ -36,6 +36,7 @@ class Gathered:
         holes: dictionaries of symbol, timeframe, start, end, cause, detail, source: expected bars
             that did not come.
         requests: pages that were asked for.
+        failures: what pages failed with; a hole that one left begins with its code.
         error: why nothing could be asked for at all.
     """
 
@@ -44,6 +45,7 @@ class Gathered:
     bars: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COLUMNS))
     holes: tuple[dict[str, Any], ...] = ()
     requests: int = 0
+    failures: tuple[SourceError, ...] = ()
     error: QuantError | None = None
 
 
@@ -104,7 +106,10 @@ class Gatherer:
                 for start, end in shard.wanted
             )
             return Gathered(
-                shard=shard, source=venue, holes=tuple(self._holes(shard, tuple(holes), venue))
+                shard=shard,
+                source=venue,
+                holes=tuple(self._holes(shard, tuple(holes), venue)),
+                failures=(error,),
             )
         except QuantError as error:
             return Gathered(shard=shard, source="", error=error)
@@ -117,11 +122,16 @@ class Gatherer:
             symbol=shard.symbol, timeframe=shard.timeframe, start=spans[0][0], end=spans[-1][1]
         )
         caller = self._sources.caller(venue)
+        failures: list[SourceError] = []
 
         def ask(call: Callable[[], Any]) -> Any:
             if not self._goes_on():
                 raise RunCancelled(f"cancelled before the next page of {shard.describe()}")
-            return caller(call)
+            try:
+                return caller(call)
+            except SourceError as error:
+                failures.append(error)
+                raise
 
         fetched = fetch_bars(source, query, now_us=self._now_us, caller=ask)
         return Gathered(
@@ -130,6 +140,7 @@ class Gatherer:
             bars=_within(fetched, spans, query),
             holes=tuple(self._holes(shard, fetched.holes, source.id)),
             requests=fetched.requests,
+            failures=tuple(failures),
         )
 
     def _holes(self, shard: Shard, holes: tuple[Hole, ...], source: str) -> list[dict[str, Any]]:

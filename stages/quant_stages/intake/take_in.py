@@ -16,6 +16,7 @@ from quant_sdk.lakehouse.fingerprint import fingerprint
 from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.lakehouse.ledger import MANY
 from quant_sdk.lakehouse.publish import Publisher
+from quant_sdk.lakehouse.seams import JUMP
 from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
 from quant_sdk.seamless.holes import ASKED, Holes, intervals_of
 from quant_stages.intake.batches import batches
@@ -70,7 +71,7 @@ def fetch_all(
             sources,
             lakehouse.calendars(),
             to_micros(now),
-            refused=refused(lakehouse, shards, embedded=sources.embedded),
+            refused=refused(lakehouse, shards, sources.bars_id),
             goes_on=lambda: run.rest(0),
         )
         return _take_in(run, shards, gatherer, coordinator, params)
@@ -110,10 +111,11 @@ def _open(run: Run) -> _Tables:
     """Return what publishes, once ledger and tables agree."""
     workspace = run.workspace
     make_whole(run)
+    pipeline = ConformancePipeline.partial_ok(True, calendar_of=Lakehouse(workspace).calendars())
     return _Tables(
-        publisher=Publisher(workspace.lakehouse, workspace.locks, {}),
+        publisher=Publisher(workspace.lakehouse, workspace.locks, {}, admit=pipeline.admit),
         holes=Holes(workspace.lakehouse, workspace.locks),
-        pipeline=ConformancePipeline.partial_ok(True, calendar_of=Lakehouse(workspace).calendars()),
+        pipeline=pipeline,
     )
 
 
@@ -135,7 +137,8 @@ def _publish(
     def publish(commit: Commit) -> Published:
         now = run.clock.now()
         published = tables.publisher.publish(incoming, commit, now)
-        tables.holes.record(_asked(batch), intervals_of(holes), commit, now)
+        jumps = [hole for _, hole in _within(_jumped(published.jumps), batch)]
+        tables.holes.record(_asked(batch), intervals_of([*holes, *jumps]), commit, now)
         return published
 
     published = run.commit(publish, batch_id=_batch_id(incoming, batch), describe=_describe)
@@ -177,11 +180,15 @@ def _refused(incoming: Iterable[Incoming]) -> Iterator[dict[str, Any]]:
     """Yield a hole for each run of bars of which only refused rows came."""
     for item in incoming:
         step = Timeframe.parse(item.timeframe)
-        placed = item.quarantined.filter(pl.col("ts").is_not_null(), pl.col("rule") != "off_grid")
-        lost = placed.unique(["symbol", "ts"], keep="first", maintain_order=True).sort(
-            "symbol", "ts"
+        rows = item.quarantined.filter(pl.col("ts").is_not_null())
+        placed, filled = (
+            each.with_columns(slot=slots_of(each["ts"].to_physical(), step))
+            for each in (rows, item.bars)
         )
-        slots = lost.with_columns(slot=slots_of(lost["ts"].to_physical(), step))
+        lost = placed.join(filled, on=["symbol", "slot"], how="anti").sort("symbol", "row")
+        slots = lost.unique(["symbol", "slot"], keep="first", maintain_order=True).sort(
+            "symbol", "slot"
+        )
         # A run goes on where symbol and rule are the same, and the slot is the next one.
         run = pl.struct("symbol", "rule", pl.col("slot") - pl.int_range(pl.len())).rle_id()
         runs = slots.group_by(run.alias("run"), maintain_order=True).agg(
@@ -197,6 +204,20 @@ def _refused(incoming: Iterable[Incoming]) -> Iterator[dict[str, Any]]:
                 "detail": rule,
                 "source": item.source,
             }
+
+
+def _jumped(jumps: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield a hole for each bar that was refused for what it would have stood beside."""
+    for symbol, timeframe, ts, source in jumps.iter_rows():
+        yield {
+            "symbol": symbol,
+            "timeframe": timeframe,
+            "start": to_micros(ts),
+            "end": to_micros(Timeframe.parse(timeframe).end_of(ts)),
+            "cause": "quarantined",
+            "detail": JUMP,
+            "source": source,
+        }
 
 
 def _asked(batch: Iterable[Gathered]) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quant_sdk.errors import NoData
@@ -13,7 +14,6 @@ from quant_sdk.sources.settings import read_source_settings
 from quant_sdk.sources.venues import gives_bars
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -41,17 +41,48 @@ def candidates_path(workspace: Workspace, params: SeriesParams) -> Path:
     return newest
 
 
-def wanted(workspace: Workspace, params: SeriesParams, now: datetime) -> list[Wanted]:
-    """Return the series of the candidates with their windows, up to the last closed bar.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a file of candidates asks for.
+
+    Attributes:
+        series: with their windows, up to the last closed bar, by timeframe and symbol.
+        untimed: candidates that name no timeframe, where the parameters name none either.
+        odd: what is odd about the file, each as a sentence.
+    """
+
+    series: list[Wanted]
+    untimed: list[str]
+    odd: list[str]
+
+
+def wish(workspace: Workspace, params: SeriesParams, now: datetime) -> Wish:
+    """Return what the candidates ask for; those that name no timeframe, of the parameters' ones.
 
     Raises:
         NoData: there is no file of candidates.
         InvalidInput: the file is not of its form.
     """
-    return sorted(
-        _wanted(candidates_path(workspace, params), params, now),
-        key=lambda item: (item.timeframe, item.symbol),
+    only = tuple(dict.fromkeys(Timeframe.parse(text).text for text in params.timeframes))
+    candidates = read_candidates(candidates_path(workspace, params))
+    series = [
+        Wanted.last_days(
+            candidate.symbol, timeframe, params.depth_days or days or NO_DEPTH_DAYS, now
+        )
+        for candidate in candidates
+        for timeframe, days in candidate.ingest or [(text, None) for text in only]
+        if not only or timeframe in only
+    ]
+    return Wish(
+        series=sorted(series, key=lambda item: (item.timeframe, item.symbol)),
+        untimed=[item.symbol for item in candidates if not item.ingest and not only],
+        odd=[said for item in candidates for said in item.odd],
     )
+
+
+def wanted(workspace: Workspace, params: SeriesParams, now: datetime) -> list[Wanted]:
+    """Return the series that the candidates ask for; raises as `wish`."""
+    return wish(workspace, params, now).series
 
 
 def parted(workspace: Workspace, series: list[Wanted]) -> tuple[list[Wanted], list[str]]:
@@ -61,12 +92,3 @@ def parted(workspace: Workspace, series: list[Wanted]) -> tuple[list[Wanted], li
     known = {venue for venue in venues if gives_bars(settings, venue)}
     given = [item for item in series if split_symbol(item.symbol)[0] in known]
     return given, sorted(venues - known)
-
-
-def _wanted(path: Path, params: SeriesParams, now: datetime) -> Iterator[Wanted]:
-    only = {Timeframe.parse(text).text for text in params.timeframes}
-    for candidate in read_candidates(path):
-        for timeframe, days in candidate.ingest:
-            if not only or timeframe in only:
-                depth = params.depth_days or days or NO_DEPTH_DAYS
-                yield Wanted.last_days(candidate.symbol, timeframe, depth, now)

@@ -6,7 +6,9 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from quant_sdk.conformance import ConformancePipeline
 from quant_sdk.errors import SourceUnreadable
+from quant_sdk.lakehouse.calendars import calendar_for
 from quant_sdk.lakehouse.ledger import Ledger
 from quant_sdk.lakehouse.publish import Publisher
 from quant_stages.migration.batches import batches
@@ -32,9 +34,14 @@ def apply(run: Run, state: Migration) -> Migration:
     """Publish the sources that the ledger does not know; one that fails is only recorded."""
     files = state.discovered.files
     rank = {file.id: place for place, file in enumerate(files)}
-    publisher = Publisher(run.workspace.lakehouse, run.workspace.locks, rank)
     known = _known(run)
-    loader = Loader(known, run.clock.now())
+    calendars = {file.symbol: file.calendar for file in files}
+    pipeline = ConformancePipeline.partial_ok(
+        True, calendar_of=lambda symbol: calendar_for(symbol, calendars.get(symbol))
+    )
+    lakehouse, locks = run.workspace.lakehouse, run.workspace.locks
+    publisher = Publisher(lakehouse, locks, rank, admit=pipeline.admit)
+    loader = Loader(known, run.clock.now(), pipeline)
     pending = [file for file in files if not loader.is_known(file)]
     run.expect(len(files))
     run.advance(len(files) - len(pending))

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from quant_sdk.conformance import ConformancePipeline
 from quant_sdk.errors import QuantError, SourceError, SourceUnreadable
 from quant_sdk.lakehouse.batch import Incoming
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from quant_sdk.conformance import CheckedBars
     from quant_sdk.lakehouse.ledger import Entry
     from quant_sdk.sources.legacy import SourceFile
 
@@ -43,12 +46,15 @@ class Loader:
     Args:
         known: the ledger's entries, oldest first.
         now: bounds how late a timestamp is believed.
+        pipeline: divides the rows; None: one of its own.
     """
 
-    def __init__(self, known: Iterable[Entry], now: datetime) -> None:
+    def __init__(
+        self, known: Iterable[Entry], now: datetime, pipeline: ConformancePipeline | None = None
+    ) -> None:
         self._known: Mapping[str, Entry] = {entry.source: entry for entry in known}
         self._now = now
-        self._pipeline = ConformancePipeline.partial_ok(True)
+        self._pipeline = pipeline or ConformancePipeline.partial_ok(True)
 
     def is_known(self, file: SourceFile) -> bool:
         """Tell by size, times and inode that a source was taken in and is untouched since."""
@@ -88,6 +94,7 @@ class Loader:
             symbol=file.symbol,
             calendar_of=lambda symbol: calendar_for(symbol, file.calendar),
         )
+        _check_grid(file, raw, checked)
         if _stamp(file.path) != stamp:
             raise SourceError(
                 f"{file.id} was written to while it was read",
@@ -107,6 +114,23 @@ class Loader:
                 calendar=file.calendar,
             ),
         )
+
+
+def _check_grid(file: SourceFile, raw: pl.DataFrame, checked: CheckedBars) -> None:
+    """Refuse a source whose bars are of another length than declared: some fit by chance.
+
+    Raises:
+        SourceUnreadable: most rows lie off the grid.
+    """
+    refused = checked.quarantined.filter(pl.col("rule") == "off_grid").height
+    if not checked.bars.height or 2 * refused <= checked.rows_in:
+        return
+    apart = raw["ts"].drop_nulls().sort().diff().drop_nulls().mode().min()
+    raise SourceUnreadable(
+        f"{refused} of {checked.rows_in} rows of {file.id} lie off the grid of {file.timeframe}: "
+        f"most are {apart!s} apart",
+        fix="correct `timeframe` of the source in the manifest",
+    )
 
 
 def _same_declaration(entry: Entry, file: SourceFile) -> bool:

@@ -40,14 +40,17 @@ def _result(
     entries = state.entries
     committed = any(entry.version >= 0 for entry in entries)
     files = len(state.discovered.files)
-    failed = len(state.failures)
+    failures = (*state.failures, *state.superseded)
     return MigrationResult(
         committed=committed,
         message=_message(state, committed=committed, reused=reused),
-        health_check="degraded" if failed else "passed",
+        health_check="degraded" if failures else "passed",
         candidates=len({file.symbol for file in state.discovered.files}),
         sources=SourceCounts(
-            total=files, ingested=len(entries), unchanged=state.unchanged, failed=failed
+            total=files,
+            ingested=len(entries),
+            unchanged=state.unchanged,
+            failed=len(state.failures),
         ),
         rows=RowCounts(
             read=sum(entry.rows for entry in entries),
@@ -61,7 +64,7 @@ def _result(
         table_versions=versions,
         content_hash=state.content_hash,
         snapshot=snapshot,
-        failures=[_failed(failure) for failure in state.failures[:MOST_FAILURES]],
+        failures=[_failed(failure) for failure in failures[:MOST_FAILURES]],
         reports=state.reports,
     )
 
@@ -75,8 +78,12 @@ def _failed(failure: Failure) -> FailedSource:
 
 def _message(state: Migration, *, committed: bool, reused: bool) -> str:
     failed = f"; {len(state.failures)} failed" if state.failures else ""
+    if state.superseded:
+        failed += f"; {len(state.superseded)} left bars of an earlier declaration"
     if not committed:
         kept = "the snapshot stands" if reused else "a snapshot was made"
         return f"nothing to do: {state.unchanged} sources are unchanged, {kept}{failed}"
     rows = sum(entry.bars for entry in state.entries)
-    return f"{rows} bars from {len(state.entries)} sources are in the lakehouse{failed}"
+    refused = sum(entry.quarantined for entry in state.entries)
+    told = f"; {refused} rows were refused" if refused else ""
+    return f"{rows} bars from {len(state.entries)} sources are in the lakehouse{told}{failed}"

@@ -45,7 +45,12 @@ class Discovered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
-    """The state of a migration between two steps; each step returns a changed copy."""
+    """The state of a migration between two steps; each step returns a changed copy.
+
+    Attributes:
+        failures: sources that brought nothing.
+        superseded: sources of which bars of an earlier declaration stand.
+    """
 
     params: MigrationParams
     manifest_path: Path
@@ -54,8 +59,8 @@ class Migration:
     entries: tuple[Entry, ...] = ()
     unchanged: int = 0
     failures: tuple[Failure, ...] = ()
+    superseded: tuple[Failure, ...] = ()
     bytes_read: int = 0
-    health: str = "pending"
     content_hash: str = ""
     reports: dict[str, str] = field(default_factory=dict)
     result: MigrationResult | None = None

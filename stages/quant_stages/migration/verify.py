@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from quant_sdk.errors import SourceUnreadable
+from quant_sdk.errors import Conflict, SourceUnreadable
 from quant_stages.migration.state import Failure
 from quant_stages.tables import parity_failed, parity_report
 
@@ -25,7 +25,7 @@ def apply(run: Run, state: Migration) -> Migration:
         SourceUnreadable: a source could not be read, and the run is strict.
     """
     report, path = parity_report(run)
-    state = replace(state, failures=(*state.failures, *_superseded(report)))
+    state = replace(state, superseded=tuple(_superseded(report)))
     health = _health(report, state)
     run.report(health_check=health)
     run.emit(
@@ -38,14 +38,14 @@ def apply(run: Run, state: Migration) -> Migration:
     if health == "failed":
         raise parity_failed(report, path)
     if health == "degraded" and state.params.strict:
-        names = ", ".join(failure.source for failure in state.failures[:5])
+        failures = (*state.failures, *state.superseded)
+        names = ", ".join(failure.source for failure in failures[:5])
         raise SourceUnreadable(
-            f"{len(state.failures)} sources failed: {names}",
+            f"{len(failures)} sources failed: {names}",
             fix="mend them, or run without --strict",
         )
     return replace(
         state,
-        health=health,
         content_hash=report["content_hash"],
         reports=state.reports | {"parity": path},
     )
@@ -57,7 +57,7 @@ def _superseded(report: dict[str, Any]) -> list[Failure]:
         Failure(
             source=item["source"],
             symbol=item["symbol"],
-            error=SourceUnreadable(
+            error=Conflict(
                 f"{item['source']} was declared otherwise before: {item['bars']} bars of that "
                 f"reading stand in {item['symbol']} {item['timeframe']}",
                 fix=f"withdraw them: quant lakehouse undo --source {item['source']}",
@@ -70,4 +70,4 @@ def _superseded(report: dict[str, Any]) -> list[Failure]:
 def _health(report: dict[str, Any], state: Migration) -> str:
     if not report["ok"]:
         return "failed"
-    return "degraded" if state.failures else "passed"
+    return "degraded" if state.failures or state.superseded else "passed"

@@ -12,7 +12,7 @@ from quant_sdk.errors import InvalidInput
 from quant_sdk.lakehouse.instants import instant
 from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
 from quant_sdk.seamless import InMemoryBackfillCoordinator, Wanted
-from quant_stages.intake.conclude import conclude
+from quant_stages.intake.conclude import Asked, conclude
 from quant_stages.intake.outlook import checks, outlook, planner, rehearsal
 from quant_stages.intake.take_in import fetch_all
 
@@ -47,7 +47,8 @@ def backfill(run: Run, params: BackfillParams) -> IntakeResult:
             status="success" if not coordinator.failed else "degraded",
             completion_ratio=coordinator.completion_ratio(),
         )
-    return conclude(run, counts, shards, series=len(params.symbols), strict=params.strict)
+    asked = Asked(series=_wanted(params, now), shards=shards, now=now, strict=params.strict)
+    return conclude(run, counts, asked)
 
 
 def plan(context: CheckContext) -> Plan:

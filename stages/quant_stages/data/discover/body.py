@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from quant_sdk.errors import SourceError, SourceUnreadable
+from quant_sdk.errors import NoData, SourceError, SourceUnreadable
 from quant_stages.data.discover.gather import Gathering
 from quant_stages.data.discover.wanted import Failure, wishes
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from quant_stages.data.discover.wanted import Wanted, Wishes
 
 _TOLD = 50
+_WIDEN = "look at the filters of these scanners, and at their symbol files"
 
 
 def discover(run: Run, params: DiscoverParams) -> DiscoverResult:
@@ -28,6 +29,7 @@ def discover(run: Run, params: DiscoverParams) -> DiscoverResult:
 
     Raises:
         SourceError: no scanner worked; or one failed, and the run is strict.
+        NoData: nothing meets any scanner, and the run is strict.
     """
     run.report(health_check="pending")
     with run.step("read"):
@@ -43,6 +45,8 @@ def discover(run: Run, params: DiscoverParams) -> DiscoverResult:
             raise _failed(failures, "mend them, then run data.discover again")
         if failures and params.strict:
             raise _failed(failures, "mend them, or run without --strict")
+        if not gathered.found and params.strict:
+            raise NoData(f"nothing meets {_idle(gathered)}", fix=_WIDEN)
     with run.step("export"):
         meta = {"source": source, "as_of": as_of, "manifest": _shown(run, params)}
         return _export(run, gathered, failures, {**meta, "profiles": list(wanted.profiles)})
@@ -137,7 +141,9 @@ def _export(
             "data": candidates,
         },
     )
-    health = "degraded" if failures else "passed"
+    degraded = bool(failures) or not candidates
+    idle = _idle(gathered)
+    health = "degraded" if degraded else "passed"
     run.report(candidate_count=len(candidates), health_check=health)
     run.emit(
         "candidates_discovered",
@@ -147,17 +153,25 @@ def _export(
         failed=len(failures),
     )
     return DiscoverResult(
-        message=_message(len(candidates), len(gathered.scanners), len(failures)),
+        message=_message(len(candidates), len(gathered.scanners), len(failures), idle),
         candidates=path,
         count=len(candidates),
         source=meta["source"],
         scanners=len(gathered.scanners),
         requests=gathered.requests,
-        degraded=bool(failures),
+        degraded=degraded,
         failures=[FailedScanner(**item) for item in told[:_TOLD]],
+        warnings=[f"nothing meets {idle}; {_WIDEN}"] if idle else [],
     )
 
 
-def _message(count: int, scanners: int, failed: int) -> str:
+def _idle(gathered: Gathering) -> str:
+    """Name the scanners that found nothing."""
+    names = [facts["name"] for facts in gathered.scanners if not facts["count"]]
+    return ", ".join(names[:_TOLD])
+
+
+def _message(count: int, scanners: int, failed: int, idle: str) -> str:
     told = f"{count} candidates from {scanners} scanners"
-    return f"{told}; {failed} failed" if failed else told
+    told += f"; {failed} failed" if failed else ""
+    return told + (f"; nothing meets {idle}" if idle else "")

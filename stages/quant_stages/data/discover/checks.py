@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quant_sdk import Check
+from quant_sdk.sources.settings import read_source_settings
 from quant_stages.data.discover.wanted import wishes
 
 if TYPE_CHECKING:
@@ -34,7 +35,12 @@ def _scanners(context: CheckContext) -> Look:
     return "passed", f"{len(found.readable)} scanners can be asked", ""
 
 
+def _sources(context: CheckContext) -> Look:
+    return "passed", f"{read_source_settings(context.workspace).market} market", ""
+
+
 CHECKS = (
+    Check(name="sources", look=_sources),
     Check(name="manifest", look=_manifest),
     Check(name="scanners", look=_scanners),
 )

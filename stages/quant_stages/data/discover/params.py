@@ -45,3 +45,4 @@ class DiscoverResult(BaseModel):
     requests: int
     degraded: bool
     failures: list[FailedScanner]
+    warnings: list[str]

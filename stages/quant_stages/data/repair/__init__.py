@@ -19,6 +19,5 @@ STAGES = (
         plan=f"{_HOME}.body:plan",
         rehearse=f"{_HOME}.body:rehearse",
         effects=Effects(network=True, idempotent=True, destructive=False),
-        lock=None,
     ),
 )

@@ -103,6 +103,6 @@ def _report(run: Run, found: Sequence[Standing], missing: Counter[str]) -> str:
 def _message(found: Sequence[Standing], stale: Sequence[Standing], missing: Counter[str]) -> str:
     fresh = f"{len(found) - len(stale)} of {len(found)} series are fresh"
     if not missing:
-        return f"{fresh}, none has a hole"
+        return f"{fresh}, none has a hole in what is wanted"
     causes = ", ".join(f"{count} {cause}" for cause, count in sorted(missing.items()))
     return f"{fresh}; {missing.total()} bars are missing ({causes})"

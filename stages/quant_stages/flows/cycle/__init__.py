@@ -15,7 +15,7 @@ STAGES = (
         params=f"{_HOME}.params:CycleParams",
         result=f"{_HOME}.params:CycleResult",
         body=f"{_HOME}.body:cycle",
-        checks=f"{_HOME}.body:CHECKS",
+        checks=f"{_HOME}.checks:CHECKS",
         plan=f"{_HOME}.body:plan",
         effects=Effects(network=True, idempotent=True, destructive=False),
     ),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from quant_sdk import Check, Plan
-from quant_sdk.errors import QuantError, RunCancelled, SourceError
+from quant_sdk import Plan
+from quant_sdk.errors import QuantError, RunCancelled, SourceError, error_of
 from quant_stages.flows.cycle.params import CycleResult, StepResult
 
 if TYPE_CHECKING:
-    from quant_sdk import CheckContext, CheckStatus, Run, RunRecord
+    from quant_sdk import CheckContext, Run, RunRecord
     from quant_stages.flows.cycle.params import CycleParams
 
 
@@ -57,12 +57,14 @@ def cycle(run: Run, params: CycleParams) -> CycleResult:
     """Run the stages of the cycle one after another, each as a child of this run.
 
     Raises:
-        SourceError: a step that the rest needs did not succeed; or any, and the run is strict.
+        QuantError: a step that the rest needs did not succeed; or any, and the run is strict. It is
+            of the kind of the step's own error.
+        SourceError: a step degraded, and the run is strict.
     """
     known = _Cycle(facts={"manifest": params.manifest, "profiles": params.profiles})
     known.facts["candidates"] = params.candidates
     run.report(health_check="pending")
-    for step in _chosen(params):
+    for step in chosen(params):
         with run.step(step.stage_id, phase=step.phase):
             _take(run, step, known, needed=step.needed or params.strict)
     if known.degraded and params.strict:
@@ -82,10 +84,11 @@ def cycle(run: Run, params: CycleParams) -> CycleResult:
 
 def plan(context: CheckContext) -> Plan:
     """Name the steps."""
-    return Plan(steps=tuple(step.stage_id for step in _chosen(context.params)))
+    return Plan(steps=tuple(step.stage_id for step in chosen(context.params)))
 
 
-def _chosen(params: CycleParams) -> list[Step]:
+def chosen(params: CycleParams) -> list[Step]:
+    """Return the steps that are taken."""
     skip = {*params.skip, *(("data.discover",) if params.candidates else ())}
     return [step for step in STEPS if step.stage_id not in skip]
 
@@ -132,9 +135,11 @@ def _is_degraded(result: dict[str, Any]) -> bool:
     return result.get("health_check") == "degraded" or bool(result.get("degraded"))
 
 
-def _failed(step: Step, child: RunRecord) -> SourceError:
+def _failed(step: Step, child: RunRecord) -> QuantError:
+    """Return the error of a step as the cycle's: what was retryable stays so, and no more."""
     error = child.error or {}
-    return SourceError(
+    return error_of(
+        str(error.get("code", "")),
         f"{step.stage_id} {child.state}: {error.get('message', 'it gave no reason')}",
         fix=str(error.get("fix") or f"quant explain {child.run_id}"),
         child_run_id=child.run_id,
@@ -145,15 +150,3 @@ def _message(known: _Cycle) -> str:
     if known.degraded:
         return f"the cycle is complete, degraded by {', '.join(known.degraded)}"
     return "the cycle is complete"
-
-
-def _skipped(context: CheckContext) -> tuple[CheckStatus, str, str]:
-    known = {step.stage_id for step in STEPS}
-    unknown = sorted(set(context.params.skip) - known)
-    if unknown:
-        fix = f"the steps are {', '.join(step.stage_id for step in STEPS)}"
-        return "failed", f"{', '.join(unknown)} is no step of the cycle", fix
-    return "passed", f"{len(_chosen(context.params))} steps", ""
-
-
-CHECKS = (Check(name="steps", look=_skipped),)

@@ -17,7 +17,7 @@ from quant_sdk.lakehouse.timeframe import to_micros
 from quant_sdk.offline import no_network
 from quant_stages.flows.production.export import Gate, export
 from quant_stages.flows.production.freshness import Held, examine
-from quant_stages.flows.production.subject import REFRESH, choose
+from quant_stages.flows.production.subject import choose
 from quant_stages.intake.purity import invented
 from quant_stages.snapshots import standing_snapshot
 
@@ -125,7 +125,7 @@ def _judge(run: Run, fresh: Freshness, subject: Subject, params: FlowProductionP
     if fresh.share <= params.max_stale_share:
         return [told]
     if not params.allow_stale:
-        raise PrerequisitesNotMet(told, fix=f"{REFRESH}, or go on with --allow-stale")
+        raise PrerequisitesNotMet(told, fix=f"{subject.remedy}, or go on with --allow-stale")
     run.emit(
         "stale_data_used",
         durable=True,
@@ -153,7 +153,7 @@ def _window(fresh: Freshness, subject: Subject, params: FlowProductionParams) ->
         NoData: there is no bar at all.
     """
     if fresh.newest is None:
-        raise NoData(f"no candidate has bars of {subject.timeframe}", fix=REFRESH)
+        raise NoData(f"no candidate has bars of {subject.timeframe}", fix=subject.remedy)
     timeframe = subject.timeframe
     end = timeframe.open_of(timeframe.slot_of(to_micros(fresh.newest)) + 1)
     return end - params.lookback_days * _DAY_MICROS, end

@@ -90,16 +90,20 @@ def _fresh(context: CheckContext) -> Look:
         return _NOTHING  # type: ignore[return-value]
     lakehouse, params = Lakehouse(context.workspace), context.params
     subject = choose(context.workspace, params)
-    held = Held.of(lakehouse, lakehouse.table("bars").scan(), subject.timeframe)
-    found = examine(held, subject, params, context.clock.now())
+    bars = lakehouse.table("bars")
+    with bars.reading():
+        held = Held.of(lakehouse, bars.scan(), subject.timeframe)
+        found = examine(held, subject, params, context.clock.now())
+    if not found.held and not params.allow_stale:
+        return "failed", f"no candidate has bars of {subject.timeframe}", subject.remedy
     if not found.stale:
-        return "passed", f"{len(found.ages)} series of {subject.timeframe} are up to date", ""
+        return "passed", found.describe_held(subject.timeframe), ""
     told = found.describe(subject.timeframe)
     if found.share <= params.max_stale_share:
-        return "warning", told, REFRESH
+        return "warning", told, subject.remedy
     if params.allow_stale:
-        return "warning", f"STALE DATA IS ALLOWED: {told}", REFRESH
-    return "failed", told, f"{REFRESH}, {_ALLOW}"
+        return "warning", f"STALE DATA IS ALLOWED: {told}", subject.remedy
+    return "failed", told, f"{subject.remedy}, {_ALLOW}"
 
 
 def _snapshot(context: CheckContext) -> Look:

@@ -18,7 +18,6 @@ from quant_stages.flows.production.params import (
     FlowProductionResult,
     StaleSeries,
 )
-from quant_stages.flows.production.subject import REFRESH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +85,9 @@ def export(gate: Gate, warnings: list[str]) -> FlowProductionResult:
     matrix = _matrix(gate)
     kept = set(matrix.columns) - {"ts"}
     if not kept:
-        raise NoData(f"no candidate has two neighbouring bars of {subject.timeframe}", fix=REFRESH)
+        raise NoData(
+            f"no candidate has two neighbouring bars of {subject.timeframe}", fix=subject.remedy
+        )
     last = {age.symbol: age.last for age in gate.fresh.ages}
     dropped = [
         DroppedCandidate(symbol=name, reason=_why_dropped(gate, last[name]))
@@ -108,7 +109,7 @@ def export(gate: Gate, warnings: list[str]) -> FlowProductionResult:
     )
     told = [f"{len(dropped)} candidates have no returns and were dropped"] if dropped else []
     return FlowProductionResult(
-        message=f"{matrix.height} returns of {len(kept)} symbols, from {gate.snapshot}",
+        message=f"{_returns(matrix)} returns of {len(kept)} symbols, from {gate.snapshot}",
         returns_matrix=table,
         candidates=exported,
         candidates_from=run.workspace.display(subject.path),
@@ -130,6 +131,11 @@ def export(gate: Gate, warnings: list[str]) -> FlowProductionResult:
         network_attempts=0,
         warnings=[*warnings, *told],
     )
+
+
+def _returns(matrix: pl.DataFrame) -> int:
+    """Count the returns that are there: a null is none."""
+    return sum(matrix.drop("ts").count().row(0))
 
 
 def _document(gate: Gate, kept: list[Candidate], dropped: list[DroppedCandidate]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ _BARS: Final = 200
 # Two bars may be on their way: the newest one, and one that the last cycle just missed.
 _ON_THEIR_WAY: Final = 2
 _MICROSECOND: Final = timedelta(microseconds=1)
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +38,15 @@ class Age:
     Attributes:
         symbol: the candidate.
         last: the opening of its newest closed bar; None where it has none.
-        behind: bars that its calendar expects, that have closed since and are missing; where the
-            last bar is long ago, at least so many.
+        behind: bars that its calendar expects, that have closed since and are missing.
+        at_least: the last bar is longer ago than they were counted, so there are more.
         stale: whether that is too old.
     """
 
     symbol: str
     last: datetime | None
     behind: int
+    at_least: bool = False
     stale: bool
 
 
@@ -69,10 +71,25 @@ class Freshness:
         """The newest opening of all."""
         return max((age.last for age in self.ages if age.last is not None), default=None)
 
+    @property
+    def held(self) -> list[Age]:
+        """Those that have a bar."""
+        return [age for age in self.ages if age.last is not None]
+
+    def describe_held(self, timeframe: Timeframe) -> str:
+        """Return one sentence on how many there are, and which candidates have none."""
+        held = self.held
+        without = [age.symbol for age in self.ages if age.last is None]
+        told = f"{len(held)} series of {timeframe} are up to date"
+        if not without:
+            return told
+        more = ", …" if len(without) > _NAMED else ""
+        return f"{told}; {len(without)} candidates have none: {', '.join(without[:_NAMED])}{more}"
+
     def describe(self, timeframe: Timeframe) -> str:
         """Return one sentence on the stale ones."""
-        named = ", ".join(_told(age) for age in self.stale[:5])
-        more = ", …" if len(self.stale) > 5 else ""  # noqa: PLR2004 - as many as are named
+        named = ", ".join(_told(age) for age in self.stale[:_NAMED])
+        more = ", …" if len(self.stale) > _NAMED else ""
         return (
             f"{len(self.stale)} of {len(self.ages)} series of {timeframe} are stale: {named}{more}"
         )
@@ -132,7 +149,8 @@ def examine(held: Held, subject: Subject, params: FlowProductionParams, now: dat
                 stale = symbol in asking
             else:
                 stale = _is_stale(at, behind, timeframe, params.max_age, today)
-            ages.append(Age(symbol=symbol, last=at, behind=behind, stale=stale))
+            older = at is not None and to_micros(at) < since
+            ages.append(Age(symbol=symbol, last=at, behind=behind, at_least=older, stale=stale))
     return Freshness(ages=tuple(sorted(ages, key=lambda age: age.symbol)))
 
 
@@ -203,4 +221,5 @@ def _is_stale(
 def _told(age: Age) -> str:
     if age.last is None:
         return f"{age.symbol} (no bars)"
-    return f"{age.symbol} (last {age.last:%Y-%m-%dT%H:%MZ}, {age.behind} bars behind)"
+    behind = f"at least {age.behind}" if age.at_least else f"{age.behind}"
+    return f"{age.symbol} (last {age.last:%Y-%m-%dT%H:%MZ}, {behind} bars behind)"

@@ -64,7 +64,10 @@ class FlowProductionParams(BaseModel):
 
 
 class StaleSeries(BaseModel):
-    """A candidate whose newest bar is too old; `behind` counts bars that have closed since."""
+    """A candidate whose newest bar is too old.
+
+    `behind` counts bars that have closed since, within the last 60 days or 200 bars.
+    """
 
     symbol: str
     last: str | None

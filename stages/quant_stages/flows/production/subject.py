@@ -37,11 +37,26 @@ class Subject:
 
     @property
     def asking(self) -> frozenset[str]:
-        """The symbols of which bars of the timeframe are wanted: all that name no other."""
-        return frozenset(
+        """The symbols of which bars of the timeframe are wanted.
+
+        Those that name it, or none; all of them where none names it, and it was asked for.
+        """
+        named = frozenset(
             candidate.symbol
             for candidate in self.candidates
             if not candidate.ingest or self.timeframe.text in dict(candidate.ingest)
+        )
+        return named or frozenset(self.symbols)
+
+    @property
+    def remedy(self) -> str:
+        """How the bars come: the cycle fetches those of timeframes that candidates name."""
+        named = {timeframe for candidate in self.candidates for timeframe, _ in candidate.ingest}
+        if not named or self.timeframe.text in named:
+            return REFRESH
+        return (
+            f"the candidates name {', '.join(sorted(named))}: take that, or fetch what they do not "
+            f"name: quant stage run seamless.backfill --timeframe {self.timeframe}"
         )
 
 
@@ -58,7 +73,10 @@ def choose(workspace: Workspace, params: FlowProductionParams) -> Subject:
         raise NoData(f"no candidates were exported{wanted}", fix=REFRESH)
     candidates = tuple(read_candidates(path))
     if not candidates:
-        raise NoData(f"{workspace.display(path)} names no candidate", fix=REFRESH)
+        raise NoData(
+            f"{workspace.display(path)} names no candidate",
+            fix=f"look at the filters of the scanners that found none, then {REFRESH}",
+        )
     text = params.timeframe or _most_wanted(candidates)
     return Subject(path=path, candidates=candidates, timeframe=Timeframe.parse(text))
 
