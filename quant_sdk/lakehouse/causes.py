@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from quant_sdk.lakehouse.coverage import Gap, SeriesCoverage
+from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.lakehouse.timeframe import Timeframe
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ _Told = tuple[_Series, "datetime", "datetime", str]
 
 
 def known_causes(
-    tables: Iterable[Table], symbol: str | None = None, timeframe: str | None = None
+    tables: Iterable[Table],
+    symbol: str | None = None,
+    timeframe: str | None = None,
+    *,
+    now: datetime | None = None,
 ) -> dict[_Series, list[_Note]]:
     """Return per series the intervals of which something is known, sorted and disjoint.
 
@@ -40,6 +45,7 @@ def known_causes(
         tables: those named in `NOTED`, in that order.
         symbol: only this one.
         timeframe: only this one.
+        now: what is vouched empty counts until it expires; None: whatever was said last.
     """
     wanted = [
         pl.col(name) == value
@@ -48,7 +54,7 @@ def known_causes(
     ]
     found: dict[_Series, list[_Note]] = {}
     for table in tables:
-        for series, notes in groupby(_told(table, wanted), key=itemgetter(0)):
+        for series, notes in groupby(_told(table, wanted, now), key=itemgetter(0)):
             known = found.get(series, [])
             found[series] = sorted([*known, *_beside(_runs(map(_note, notes)), known)])
     return found
@@ -147,8 +153,10 @@ def _beside(notes: Iterable[_Note], known: list[_Note]) -> Iterator[_Note]:
             yield at, end, cause
 
 
-def _told(table: Table, wanted: Iterable[pl.Expr]) -> list[_Told]:
+def _told(table: Table, wanted: Iterable[pl.Expr], now: datetime | None) -> list[_Told]:
     """Return what the rows of a table tell, sorted by series and time."""
+    if now is not None and table.spec.name == "verified_empty":
+        wanted = [*wanted, pl.col("expires_at") > pl.lit(now, dtype=UTC_MICROS)]
     tell = _refused if table.spec.name == "quarantine" else _noted
     return table.read(lambda rows: sorted(tell(rows.filter(*wanted))))
 

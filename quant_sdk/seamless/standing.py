@@ -97,7 +97,7 @@ def standings(
         calendar_of: the calendar of a symbol.
         now: only bars closed by then are expected.
     """
-    notes = known_causes([lakehouse.table(name) for name in NOTED])
+    notes = known_causes([lakehouse.table(name) for name in NOTED], now=now)
     ordered = sorted(wanted, key=lambda item: (item.timeframe, item.symbol))
     found: list[Standing] = []
     for text, group in groupby(ordered, key=lambda item: item.timeframe):

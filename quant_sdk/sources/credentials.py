@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING, Final, NoReturn
-from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,17 +43,6 @@ class Credentials:
     def reveal(self) -> dict[str, str]:
         """Return the parts that stand, for the client that signs with them."""
         return dict(self._parts)
-
-    def redact(self, text: str) -> str:
-        """Return `text` with every part, plain or as it stands in a URL, hidden."""
-        forms = {
-            form
-            for value in self._parts.values()
-            for form in (value, quote(value), quote(value, safe=""), quote_plus(value))
-        }
-        for form in sorted(forms, key=len, reverse=True):
-            text = text.replace(form, _HIDDEN)
-        return text
 
 
 def find_credentials(

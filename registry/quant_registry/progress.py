@@ -27,12 +27,6 @@ class Progress:
         self.total = total
         return revised
 
-    def restart(self, total: int | None) -> None:
-        """Begin another count, for the next step of a run."""
-        self._began = self._active_seconds()
-        self.current = 0
-        self.total = total
-
     def advance(self, by: int = 1) -> None:
         """Count `by` more items as done."""
         if by < 0:

@@ -100,16 +100,3 @@ def test_credentials_show_themselves_to_nobody():
         with pytest.raises(TypeError) as caught:
             leak(secret)
         assert PLANTED not in "".join(traceback.format_exception(caught.value))
-
-
-@pytest.mark.parametrize(
-    "form", [PLANTED, "planted/secret%2B4711%3D", "planted%2Fsecret%2B4711%3D"]
-)
-def test_a_text_is_redacted_in_every_form_that_a_url_gives_it(form):
-    secret = Credentials(secret=PLANTED, api_key="K-17")
-    text = f"GET /x?signature={form}&key=K-17&limit=5"
-    assert secret.redact(text) == "GET /x?signature=***&key=***&limit=5"
-
-
-def test_redacting_with_nothing_to_hide_changes_nothing():
-    assert Credentials().redact("plain text") == "plain text"

@@ -301,6 +301,16 @@ def test_the_snapshot_of_this_state_is_used_again_and_of_another_state_is_made(d
     assert len(demo.events(third.run_id, "snapshot_created")) == 1
 
 
+def test_a_state_that_no_snapshot_vouches_for_is_held_against_the_ledger(demo):
+    demo.migrate(AAUSDT=series())
+    bars = demo.sdk.lakehouse.table("bars").delta()
+    bars.update(predicate="ts = '2024-01-05 00:00:00'", updates={"volume": "volume + 1"})
+    for _ in range(2):
+        record = demo.gate()
+        assert (record.state, record.error["code"]) == ("failed", "parity_failed")
+        assert not demo.events(record.run_id, "snapshot_created")
+
+
 def test_a_candidate_without_data_is_dropped_and_the_reason_is_told(demo):
     lone = pl.concat([series(seed=3)[:1], series(seed=3)[50:51]])
     demo.migrate(AAUSDT=series(), OLDUSDT=series(rows=5), LONEUSDT=lone)

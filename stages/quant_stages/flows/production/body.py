@@ -9,6 +9,7 @@ import polars as pl
 from quant_sdk.errors import Corrupted, NoData, PrerequisitesNotMet
 from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.lakehouse.snapshot import (
+    find_snapshot,
     scan_snapshot,
     verify_snapshot,
 )
@@ -20,6 +21,7 @@ from quant_stages.flows.production.freshness import Held, examine
 from quant_stages.flows.production.subject import choose
 from quant_stages.intake.purity import invented
 from quant_stages.snapshots import standing_snapshot
+from quant_stages.tables import parity_failed, parity_report
 
 if TYPE_CHECKING:
     from quant_sdk import Run
@@ -70,8 +72,9 @@ def _pass(run: Run, params: FlowProductionParams) -> FlowProductionResult:
         snapshot = _snapshot(run)
         bars = scan_snapshot(run.workspace, snapshot, "bars")
     with run.step("examine"):
-        held = Held.of(Lakehouse(run.workspace), bars, subject.timeframe)
-        fresh = examine(held, subject, params, run.clock.now())
+        now = run.clock.now()
+        held = Held.of(Lakehouse(run.workspace), bars, subject.timeframe, now)
+        fresh = examine(held, subject, params, now)
         warnings = [*_judge(run, fresh, subject, params), *_made_up(bars, subject)]
     with run.step("export"):
         start, end = _window(fresh, subject, params)
@@ -91,10 +94,15 @@ def _snapshot(run: Run) -> str:
     """Return the snapshot of this state of the tables, made where none stands, and whole.
 
     Raises:
+        ParityFailed: the state is new, and a row of it is unaccounted for.
         Corrupted: a file of it has changed.
     """
     lakehouse = Lakehouse(run.workspace)
     tables = [lakehouse.table(name) for name in TABLES]
+    if find_snapshot(run.workspace, tables) is None:
+        checked, path = parity_report(run)
+        if not checked["ok"]:
+            raise parity_failed(checked, path)
     found, _ = standing_snapshot(run, tables)
     name = str(found["id"])
     report = verify_snapshot(run.workspace, name)

@@ -90,10 +90,10 @@ def _fresh(context: CheckContext) -> Look:
         return _NOTHING  # type: ignore[return-value]
     lakehouse, params = Lakehouse(context.workspace), context.params
     subject = choose(context.workspace, params)
-    bars = lakehouse.table("bars")
+    bars, now = lakehouse.table("bars"), context.clock.now()
     with bars.reading():
-        held = Held.of(lakehouse, bars.scan(), subject.timeframe)
-        found = examine(held, subject, params, context.clock.now())
+        held = Held.of(lakehouse, bars.scan(), subject.timeframe, now)
+        found = examine(held, subject, params, now)
     if not found.held and not params.allow_stale:
         return "failed", f"no candidate has bars of {subject.timeframe}", subject.remedy
     if not found.stale:

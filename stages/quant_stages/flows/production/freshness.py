@@ -111,9 +111,12 @@ class Held:
     empty: Mapping[str, Sequence[tuple[datetime, datetime]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, lakehouse: Lakehouse, bars: pl.LazyFrame, timeframe: Timeframe) -> Held:
+    def of(
+        cls, lakehouse: Lakehouse, bars: pl.LazyFrame, timeframe: Timeframe, now: datetime
+    ) -> Held:
         """Return some bars with what a lakehouse knows of their series."""
-        notes = known_causes([lakehouse.table("verified_empty")], timeframe=timeframe.text)
+        empty = lakehouse.table("verified_empty")
+        notes = known_causes([empty], timeframe=timeframe.text, now=now)
         return cls(
             bars=bars,
             calendar_of=lakehouse.calendars(),
