@@ -34,14 +34,16 @@ def read_settings(workspace: Workspace) -> dict[str, Any]:
         raise InvalidInput(
             f"{NAME} is larger than {MAX_BYTES} bytes", fix=f"shorten {workspace.settings}"
         )
-    return parse_settings(content)
+    settings = parse_settings(content)
+    check_keys(settings, SECTIONS)
+    return settings
 
 
 def parse_settings(content: bytes | str) -> dict[str, Any]:
     """Return what a ``quant.yml`` of this content holds.
 
     Raises:
-        InvalidInput: it is no YAML mapping, or has a key that nobody reads.
+        InvalidInput: it is no YAML mapping.
     """
     import yaml
 
@@ -56,7 +58,6 @@ def parse_settings(content: bytes | str) -> dict[str, Any]:
         raise InvalidInput(
             f"{NAME} does not hold settings", fix='write keys into it: stages: ["mystages:STAGES"]'
         )
-    check_keys(document, SECTIONS)
     return document
 
 

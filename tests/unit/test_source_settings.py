@@ -56,7 +56,7 @@ def test_without_a_section_the_real_venues_are_asked(content):
 
 @pytest.mark.parametrize(
     "content",
-    [b"[1, 2]", b"text", b"{", b"sources: []", b"sources: false", b"sources: 0", b"source: {}"],
+    [b"[1, 2]", b"text", b"{", b"sources: []", b"sources: false", b"sources: 0"],
 )
 def test_what_is_no_mapping_is_refused(content):
     with pytest.raises(InvalidInput, match=r"quant\.yml"):
