@@ -108,7 +108,7 @@ def correct(workspace: Workspace, standing: pl.DataFrame, factor: float) -> None
     commit = Commit(
         batch_id=str(factor), run_id="bench", stage_id="data.ingest", epoch=0, lock_id=None
     )
-    publisher = Publisher(workspace.lakehouse, workspace.locks, {})
+    publisher = Publisher(workspace.lakehouse, workspace.locks, {}, admit=PIPELINE.admit)
     publisher.publish([incoming], commit, datetime.now(UTC))
 
 

@@ -174,7 +174,7 @@ def publish(root: Path, frame: pl.DataFrame) -> None:
         symbol=MANY,
         timeframe="1d",
     )
-    publisher = Publisher(workspace.lakehouse, workspace.locks, {})
+    publisher = Publisher(workspace.lakehouse, workspace.locks, {}, admit=PIPELINE.admit)
     publisher.publish([incoming], _commit(str(frame["ts"].max())), datetime.now(UTC))
 
 

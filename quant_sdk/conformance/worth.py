@@ -27,7 +27,12 @@ def volume_spikes(volume: pl.Series, starts: pl.Series, sigmas: float) -> pl.Ser
     """
     found = []
     for start, end in itertools.pairwise([*starts, volume.len()]):
-        own = volume.slice(start, end - start).rechunk()  # a sum depends on the chunks
+        rows = end - start
+        # No value of n lies further than this from their mean (Samuelson 1968, How deviant can
+        # you be?): most of many short series need not be looked at.
+        if rows - 1 <= sigmas * rows**0.5:
+            continue
+        own = volume.slice(start, rows).rechunk()  # a sum depends on the chunks
         mean, deviation, most = own.mean(), own.std(), own.max()
         if mean is None or deviation is None:
             continue

@@ -18,7 +18,7 @@ from quant_sdk.lakehouse.fingerprint import row_names
 from quant_sdk.lakehouse.ledger import MANY, Ledger
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.overlap import KEY, resolve
-from quant_sdk.lakehouse.seams import JUMP, beside, without_jumps
+from quant_sdk.lakehouse.seams import JUMP, without_jumps
 from quant_sdk.lakehouse.specs import BARS, CORRECTIONS, QUARANTINE
 from quant_sdk.lakehouse.table import Table
 
@@ -159,11 +159,9 @@ class Publisher:
         batch: Sequence[Incoming],
         admit: Admit,
     ) -> Overlap:
-        if self._bars.exists():
-            standing = pl.concat([standing, beside(self._bars.scan(), frame)])
-        if not standing.height and not _is_mixed(batch):
+        if not self._bars.exists() and not _is_mixed(batch):
             return overlap
-        return without_jumps(overlap, standing, admit)
+        return without_jumps(overlap, frame, standing, self._bars, admit)
 
     def _write_bars(self, overlap: Overlap, commit: Commit, metadata: dict[str, Any]) -> int:
         if not overlap.corrected.height:

@@ -18,8 +18,10 @@ from quant_sdk.lakehouse.timeframe import Timeframe, from_micros, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from quant_sdk.conformance.bars import CheckedBars
+    from quant_sdk.lakehouse.table import Table
 
     Admit = Callable[[pl.DataFrame, Timeframe], CheckedBars]
 
@@ -31,45 +33,23 @@ _DAYS: Final = timedelta(days=10)
 _ROW: Final = (*KEY, *VALUES)
 
 
-def beside(bars: pl.LazyFrame, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the standing bars just before and after those of `frame`: ten bars or ten days far.
-
-    Args:
-        bars: the table.
-        frame: rows with the columns of `bars`.
-    """
-    return pl.concat(
-        _beside(bars, part) for part in frame.partition_by("timeframe", maintain_order=True)
-    )
-
-
-def _beside(bars: pl.LazyFrame, part: pl.DataFrame) -> pl.DataFrame:
-    step = Timeframe.parse(part["timeframe"][0])
-    low, high = to_micros(part["ts"].min()), to_micros(part["ts"].max())  # type: ignore[arg-type]
-    first, last = from_micros(low), from_micros(high)
-    begin = min(first - _DAYS, from_micros(step.open_of(step.slot_of(low) - _BARS)))
-    end = max(last + _DAYS, from_micros(step.open_of(step.slot_of(high) + _BARS)))
-    ts, names = pl.col("ts"), part["symbol"].unique()
-    return bars.filter(
-        pl.col("timeframe") == step.text,
-        # The bucket is a folder: without it every file's footer would be read.
-        pl.col("bucket").is_in({bucket_at(at, step) for at in (begin, first, last, end)}),
-        pl.col("symbol").is_in(names.implode()),
-        ts.is_between(begin, end) & ~ts.is_between(first, last),
-    ).collect()
-
-
-def without_jumps(overlap: Overlap, standing: pl.DataFrame, admit: Admit) -> Overlap:
+def without_jumps(
+    overlap: Overlap, frame: pl.DataFrame, standing: pl.DataFrame, bars: Table, admit: Admit
+) -> Overlap:
     """Refuse new bars that no usual return leads to or away from, at a seam.
 
     Where a standing bar is too far above the new one before it, the new one goes.
 
     Args:
         overlap: a batch, its rows each in one place.
-        standing: the bars that stand where the batch has rows, between them and beside them.
+        frame: the batch, with the columns of `bars`.
+        standing: the bars of its series that stand between its first time and its last.
+        bars: the table.
         admit: checks rows of one timeframe by the rules.
     """
-    strips = _strips(overlap, standing)
+    rows = _in_order(overlap, standing)
+    around = _around(bars, frame, rows)
+    strips = _strips(_sorted(rows, around) if around.height else rows)
     jumps = list(_jumps(strips, admit)) if strips.height else []
     if not jumps:
         return overlap
@@ -81,21 +61,71 @@ def without_jumps(overlap: Overlap, standing: pl.DataFrame, admit: Admit) -> Ove
     )
 
 
-def _strips(overlap: Overlap, standing: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows on both sides of each seam, sorted; ``new`` tells which would be added."""
+def _in_order(overlap: Overlap, standing: pl.DataFrame) -> pl.DataFrame:
+    """Return what will stand: ``came`` with which source, null for others; ``new`` if added."""
     came = pl.concat(
         getattr(overlap, name).select(*_ROW, came="source", new=pl.lit(name == "appended"))
         for name in ("appended", "corrected", "unchanged", "identical")
     )
-    stands = standing.join(came, on=KEY, how="anti").select(
-        *_ROW, came=pl.lit(None, dtype=pl.String), new=pl.lit(value=False)
+    return _sorted(came, standing.join(came, on=KEY, how="anti"))
+
+
+def _sorted(rows: pl.DataFrame, standing: pl.DataFrame) -> pl.DataFrame:
+    stands = standing.select(*_ROW, came=pl.lit(None, dtype=pl.String), new=pl.lit(value=False))
+    return pl.concat([rows, stands]).sort("timeframe", "symbol", "ts")
+
+
+def _is_same_series(by: int) -> pl.Expr:
+    """Mark the rows whose neighbour, `by` rows before, is of the same series."""
+    alike = (pl.col(name) == pl.col(name).shift(by) for name in ("timeframe", "symbol"))
+    return pl.all_horizontal(*alike).fill_null(value=False)
+
+
+def _around(bars: Table, frame: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the bars just before and after a batch, of series with a new bar at that end."""
+    new = rows.with_columns(
+        first=pl.col("new") & ~_is_same_series(1), last=pl.col("new") & ~_is_same_series(-1)
     )
-    rows: pl.DataFrame = pl.concat([came, stands]).sort("timeframe", "symbol", "ts")
-    alike = [pl.col(name) == pl.col(name).shift() for name in ("timeframe", "symbol")]
+    found = [bars.spec.empty]
+    if bars.exists():
+        for (text,), part in frame.group_by("timeframe"):
+            ends = new.filter(pl.col("timeframe") == text)
+            first, last = part.select(first=pl.col("ts").min(), last=pl.col("ts").max()).row(0)
+            found += _beside(bars, Timeframe.parse(str(text)), first, last, ends)
+    return pl.concat(found)
+
+
+def _beside(
+    bars: Table, step: Timeframe, first: datetime, last: datetime, ends: pl.DataFrame
+) -> Iterator[pl.DataFrame]:
+    """Yield the bars before `first` and after `last`: ten bars or ten days far."""
+    slots = (step.slot_of(to_micros(first)) - _BARS, step.slot_of(to_micros(last)) + _BARS)
+    begin = min(first - _DAYS, from_micros(step.open_of(slots[0])))
+    end = max(last + _DAYS, from_micros(step.open_of(slots[1])))
+    opens = pl.col("ts")
+    sides = {
+        "first": ((begin, first), opens.is_between(begin, first, closed="left")),
+        "last": ((last, end), opens.is_between(last, end, closed="right")),
+    }
+    for side, (reach, there) in sides.items():
+        names = ends.filter(side)["symbol"].unique()
+        if names.len():
+            # The bucket is a folder: without it every file's footer would be read.
+            buckets = pl.col("bucket").is_in({bucket_at(at, step) for at in reach})
+            own = (pl.col("timeframe") == step.text) & pl.col("symbol").is_in(names.implode())
+            yield _chosen(bars, own & buckets & there)
+
+
+def _chosen(bars: Table, where: pl.Expr) -> pl.DataFrame:
+    return bars.read(lambda rows: rows.filter(where).collect())
+
+
+def _strips(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows on both sides of each seam."""
     # Rows that came together were checked together.
     together = (pl.col("came") == pl.col("came").shift()).fill_null(value=False)
     new = pl.col("new") | pl.col("new").shift(fill_value=False)
-    seam = pl.all_horizontal(*alike, new, ~together).fill_null(value=False)
+    seam = _is_same_series(1) & new & ~together
     return rows.filter(seam | seam.shift(-1, fill_value=False))
 
 
