@@ -91,7 +91,7 @@ def all_faults(seed: int) -> Faults:
     return Faults(
         seed=seed,
         error_rate=0.05,
-        torn_rate=0.1,
+        torn_rate=0.2,
         slow_rate=0.1,
         slow_seconds=0.02,
         storm=Storm(every=17 + seed % 5, length=3, retry_after=2),
