@@ -74,6 +74,26 @@ def dtype_name(dtype: Any) -> str:
     return _NAMES.get(dtype.base_type(), str(dtype))
 
 
+def column_of(name: str, dtype: Any, *, nullable: bool) -> Column:
+    """Return the column of a polars type.
+
+    Raises:
+        InvalidInput: no canonical schema has that type.
+    """
+    if isinstance(dtype, pl.Datetime):
+        return Column(
+            name=name,
+            dtype=TIMESTAMP,
+            nullable=nullable,
+            unit=dtype.time_unit,
+            timezone=dtype.time_zone,
+        )
+    known = _NAMES.get(dtype.base_type())
+    if known is None:
+        raise _unknown(name, str(dtype))
+    return Column(name=name, dtype=known, nullable=nullable)
+
+
 def column_of_delta(name: str, kind: str, *, nullable: bool) -> Column:
     """Return the column of a primitive Delta type, such as ``double``.
 
