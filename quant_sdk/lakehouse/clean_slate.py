@@ -21,8 +21,7 @@ def wipe(workspace: Workspace) -> dict[str, Any]:
     """Remove ``data/lakehouse``; locks, epochs, audit, runs and snapshots stay.
 
     Returns:
-        ``removed``, whether anything was; ``path``; ``finished``, whether what a wipe that was
-        killed had left is gone too.
+        ``removed``, whether anything was, be it what a killed wipe had left; and ``path``.
 
     Raises:
         LiveRun: a run is live; nothing was removed.
@@ -35,21 +34,17 @@ def wipe(workspace: Workspace) -> dict[str, Any]:
     try:
         with ExitStack() as held:
             _exclude_runs(workspace, held)
-            finished, removed = _remove(aside), folder.is_dir()
-            if removed:
+            removed = _remove(aside)
+            if folder.is_dir():
                 # Renamed first: half a table must not pass for a whole one.
                 folder.replace(aside)
-                _remove(aside)
+                removed = _remove(aside)
     except OSError as error:
         raise PrerequisitesNotMet(
             f"{folder} cannot be removed: {error}",
             fix=f"make {folder.parent} writable, then wipe again: it goes on where this ended",
         ) from error
-    return {
-        "removed": removed or finished,
-        "path": workspace.display(folder),
-        "finished": finished,
-    }
+    return {"removed": removed, "path": workspace.display(folder)}
 
 
 def _refuse_link(path: Path) -> None:

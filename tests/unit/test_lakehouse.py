@@ -116,9 +116,9 @@ def test_wiping_leaves_audit_runs_and_epochs(own):
 def test_a_wipe_that_was_killed_is_finished_by_the_next(own):
     folder = own.workspace.lakehouse
     folder.rename(folder.with_name(".lakehouse.wiped"))
-    assert own.lakehouse.wipe() == {"removed": True, "path": "data/lakehouse", "finished": True}
+    assert own.lakehouse.wipe() == {"removed": True, "path": "data/lakehouse"}
     assert not folder.with_name(".lakehouse.wiped").exists()
-    assert not own.lakehouse.wipe()["finished"]
+    assert not own.lakehouse.wipe()["removed"]
 
 
 def test_a_lakehouse_that_is_a_symbolic_link_is_not_wiped(own, tmp_path):
