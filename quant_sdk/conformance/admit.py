@@ -22,7 +22,8 @@ from quant_sdk.conformance.rules import BARS, VALUES
 from quant_sdk.conformance.schema_rollup import NULL_VALUE, malformed, refuses_nulls
 from quant_sdk.conformance.selection import PLACE, Selection
 from quant_sdk.conformance.steps import steps_of
-from quant_sdk.conformance.timestamps import UTC_MICROS, instants
+from quant_sdk.conformance.timestamps import instants
+from quant_sdk.lakehouse.specs import UTC_MICROS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

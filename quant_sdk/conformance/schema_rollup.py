@@ -16,8 +16,9 @@ from quant_sdk.conformance.casts import cast, castable
 from quant_sdk.conformance.report import NULL
 from quant_sdk.conformance.selection import PLACE, Selection, none, places
 from quant_sdk.conformance.steps import steps_of
-from quant_sdk.conformance.timestamps import UTC_MICROS, as_text, dates, instants, is_instant
+from quant_sdk.conformance.timestamps import as_text, dates, instants, is_instant
 from quant_sdk.conformance.work import Part
+from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.lakehouse.symbols import check_symbol
 from quant_sdk.lakehouse.timeframe import Timeframe
 from quant_sdk.schemas.dtypes import dtype_name, polars_dtype

@@ -20,6 +20,7 @@ from quant_sdk.conformance.report import FLAGS, SeriesRollup
 from quant_sdk.conformance.rule import Asked
 from quant_sdk.conformance.selection import none, places
 from quant_sdk.lakehouse.coverage import opens_of
+from quant_sdk.lakehouse.specs import UTC_MICROS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 MOST_GAPS: Final = 10
 """The gaps of a series that a report names, the longest first."""
 
-_UTC: Final = pl.Datetime("us", "UTC")
 _TIME: Final = "%Y-%m-%dT%H:%M:%S%.fZ"
 
 
@@ -175,7 +175,7 @@ def _opening(slots: pl.Series, part: Part) -> pl.Series:
     """Return slots as text; null stays null."""
     assert part.timeframe is not None  # noqa: S101
     known = slots.is_not_null()
-    opens = opens_of(slots.fill_null(0), part.timeframe).cast(_UTC).dt.to_string(_TIME)
+    opens = opens_of(slots.fill_null(0), part.timeframe).cast(UTC_MICROS).dt.to_string(_TIME)
     return pl.select(pl.when(known).then(opens)).to_series()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from quant_registry.errors import InvalidInput
+from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.lakehouse.timeframe import to_micros
 from quant_sdk.schemas.schema import TIME_UNITS, TIMESTAMP, Column
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     Note = tuple[str, Severity, str]
 
-UTC_MICROS: Final = pl.Datetime("us", "UTC")
 EARLIEST: Final = to_micros(datetime(1900, 1, 1, tzinfo=UTC))
 LATEST: Final = to_micros(datetime(2200, 1, 1, tzinfo=UTC))
 """Instants outside the half-open ``[EARLIEST, LATEST)`` are implausible (microseconds)."""

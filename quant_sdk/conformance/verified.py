@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from quant_sdk.conformance.timestamps import UTC_MICROS
 from quant_sdk.lakehouse.coverage import slots_of
+from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.seamless.intervals import difference
 
 if TYPE_CHECKING:

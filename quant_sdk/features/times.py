@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from quant_registry.errors import InvalidInput
+from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _open_share(timeframe: Timeframe, calendar: Calendar) -> float:
         timeframe.slot_of(start), timeframe.slot_of(end - 1) + 1, eager=True, dtype=pl.Int64
     )
     openings = slots * (timeframe.micros or 0) + timeframe.origin
-    frame = pl.DataFrame({"ts": openings.cast(pl.Datetime("us", "UTC"))})
+    frame = pl.DataFrame({"ts": openings.cast(UTC_MICROS)})
     return float(frame.select(calendar.expected(pl.col("ts"), timeframe).mean()).item())
 
 

@@ -25,6 +25,7 @@ NOTED: Final = ("verified_empty", "unfilled", "quarantine")
 """The tables that tell of causes; where they overlap, the earlier one is believed."""
 
 EMPTY: Final = frozenset({"verified_empty", "not_listed_yet"})
+"""Causes by which a source vouches that there is no bar."""
 _UNPLACED: Final = ("timestamp_missing", "off_grid", "overlap_conflict", "withdrawn")
 """Rules whose rows explain no hole; a bar that was taken back may be asked for again."""
 _Series = tuple[str, str]

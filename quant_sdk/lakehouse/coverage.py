@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import polars as pl
 
 from quant_sdk.lakehouse.calendars import Calendar, calendar_for
+from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.lakehouse.timeframe import Timeframe
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 SERIES: Final = ("symbol", "timeframe")
 _PIECE: Final = 1_000_000
 _MOST_RUNS: Final = 50_000
-_UTC: Final = pl.Datetime("us", "UTC")
 
 
 class Gap(NamedTuple):
@@ -162,7 +162,7 @@ def _gaps(bars: pl.Series, timeframe: Timeframe) -> pl.DataFrame:
 
 
 def _expected(bars: pl.Series, timeframe: Timeframe, calendar: Calendar) -> int:
-    opening = pl.col("ts").cast(_UTC)
+    opening = pl.col("ts").cast(UTC_MICROS)
     frame = pl.DataFrame({"ts": bars})
     return int(frame.select(calendar.expected(opening, timeframe).sum()).item())
 
@@ -189,7 +189,7 @@ def _pieces(gaps: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 def _runs(gaps: pl.DataFrame, timeframe: Timeframe, calendar: Calendar) -> pl.DataFrame:
     slots = gaps.select(slot=pl.int_ranges("start", "end").explode())["slot"]
-    opening = pl.col("ts").cast(_UTC)
+    opening = pl.col("ts").cast(UTC_MICROS)
     bars = pl.DataFrame({"slot": slots, "ts": opens_of(slots, timeframe)})
     wanted = bars.filter(calendar.expected(opening, timeframe))
     return _joined(wanted.select(start="slot", end=pl.col("slot") + 1))
@@ -206,7 +206,7 @@ def slots_of(ts: pl.Series, timeframe: Timeframe) -> pl.Series:
     """The column's form of `Timeframe.slot_of`, Int64."""
     if timeframe.micros is not None:
         return (ts - timeframe.origin) // timeframe.micros
-    when = ts.cast(_UTC)
+    when = ts.cast(UTC_MICROS)
     months = (when.dt.year().cast(pl.Int64) - 1970) * 12 + when.dt.month() - 1
     return months // timeframe.count
 
@@ -220,7 +220,7 @@ def opens_of(slots: pl.Series, timeframe: Timeframe) -> pl.Series:
 
 
 def _as_gaps(gaps: pl.DataFrame, timeframe: Timeframe) -> tuple[Gap, ...]:
-    starts, ends = (opens_of(gaps[name], timeframe).cast(_UTC) for name in ("start", "end"))
+    starts, ends = (opens_of(gaps[name], timeframe).cast(UTC_MICROS) for name in ("start", "end"))
     counts = gaps["end"] - gaps["start"]
     return tuple(map(Gap, starts, ends, counts))
 

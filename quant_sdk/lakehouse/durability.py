@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import orjson
 
 from quant_registry.errors import Corrupted
-from quant_registry.files import sync_folder
+from quant_registry.files import sync_path
 from quant_sdk.lakehouse.damage import NO_LOG, PUT_BACK
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def sync_commit(table: Path, version: int) -> None:
     added = [table / unquote(add["path"]) for add in _adds(entry.read_bytes())]
     for path in [*added, *log.glob(f"{version:020d}.*"), log / _LAST_CHECKPOINT]:
         if path.exists():
-            _sync_file(path)
+            sync_path(path)
     for folder in {path.parent for path in added} | {log, table, table.parent}:
-        sync_folder(folder)
+        sync_path(folder)
 
 
 def torn_files(table: Path, told: int) -> list[Path]:
@@ -70,7 +70,7 @@ def mend(table: Path, told: int) -> list[str]:
     """Set aside what `torn_files` finds; return the names. The caller holds the table's lock."""
     aside = [_set_aside(path) for path in torn_files(table, told)]
     if aside:
-        sync_folder(table / _LOG)
+        sync_path(table / _LOG)
     return aside
 
 
@@ -154,11 +154,3 @@ def _pointed_at(pointer: Path) -> int | None:
 def _set_aside(path: Path) -> str:
     path.replace(path.with_name(f"{path.name}.torn"))
     return path.name
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

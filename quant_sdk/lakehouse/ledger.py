@@ -18,7 +18,7 @@ import orjson
 import polars as pl
 
 from quant_registry.errors import Corrupted
-from quant_registry.files import make_folder, sync_folder, write_all
+from quant_registry.files import make_folder, sync_path, write_all
 from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.lakehouse.table import METADATA_KEY
 
@@ -140,7 +140,7 @@ class Ledger:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        sync_folder(self._path.parent)
+        sync_path(self._path.parent)
 
     def reconcile(self, tables: Iterable[Table], *, every: bool = False) -> list[Entry]:
         """Add the entries that are in the tables' commits but not here; return them.

@@ -6,7 +6,6 @@ commit takes away stays on disk until a vacuum.
 
 from __future__ import annotations
 
-import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,14 +29,13 @@ from quant_registry.errors import (
     disk_full,
     is_disk_full,
 )
-from quant_registry.files import make_folder
+from quant_registry.files import make_folder, sync_path
 from quant_sdk.lakehouse.damage import reading_entry
 from quant_sdk.lakehouse.files import scan_files
 from quant_sdk.lakehouse.fingerprint import VALUE, key_hash, value_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from deltalake import CommitProperties, DeltaTable
 
@@ -191,7 +189,7 @@ def write_part(
             statistics=True,
             row_group_size=ROW_GROUP,
         )
-        _sync(target)
+        sync_path(target)
     except (OSError, PolarsError) as error:
         target.unlink(missing_ok=True)
         if is_disk_full(error):
@@ -373,11 +371,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
     return value
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

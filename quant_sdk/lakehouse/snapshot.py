@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from quant_registry.clock import iso
 from quant_registry.errors import Corrupted, InvalidInput, NoData, UnknownName
-from quant_registry.files import dump_json, make_folder, read_json, sync_folder, write_atomic
+from quant_registry.files import dump_json, make_folder, read_json, sync_path, write_atomic
 from quant_registry.ids import check_run_id
 from quant_sdk.lakehouse.locks import writing
 
@@ -63,7 +63,7 @@ def create_snapshot(
         manifest = _manifest(snapshot_id, hashed, now)
         write_atomic(draft / MANIFEST, dump_json(manifest))
         draft.replace(folder)
-        sync_folder(folder.parent)
+        sync_path(folder.parent)
     return manifest
 
 
@@ -262,7 +262,7 @@ def _link_table(table: Table, draft: Path) -> dict[str, Any]:
         if problem := _wrong_size(home / file["path"], file):
             raise _lost(f"a file of the table {table.spec.name}, {problem}")
     for folder in {(home / file["path"]).parent for file in files}:
-        sync_folder(folder)
+        sync_path(folder)
     return {
         "name": table.spec.name,
         "version": int(delta.version()),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from quant_registry.errors import disk_full
-from quant_registry.files import make_folder, sync_folder, to_json, write_all
+from quant_registry.files import make_folder, sync_path, to_json, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ def append_line(path: Path, document: Mapping[str, Any], *, durable: bool = Fals
     finally:
         os.close(descriptor)
     if fresh and durable:
-        sync_folder(path.parent)
+        sync_path(path.parent)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from quant_sdk.lakehouse.causes import EMPTY
 from quant_sdk.lakehouse.locks import writing
 from quant_sdk.lakehouse.specs import UNFILLED, UTC_MICROS, VERIFIED_EMPTY
 from quant_sdk.lakehouse.table import Table
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from quant_registry.run import Commit
-
-EMPTY_CAUSES: Final = frozenset({"verified_empty", "not_listed_yet"})
-"""Causes by which a source vouches that there is no bar."""
 
 FAILING: Final = frozenset({"fetch_failed", "no_progress"})
 """Causes that may pass: the next run asks again."""
@@ -67,7 +65,7 @@ class Holes:
         with writing(self._locks, UNFILLED.name):
             for table in self._tables:
                 verified = table.spec is VERIFIED_EMPTY
-                own = found.filter(pl.col("cause").is_in(EMPTY_CAUSES) == verified)
+                own = found.filter(pl.col("cause").is_in(EMPTY) == verified)
                 self._rewrite(table, asked, _noted(own, commit.run_id, now), commit)
         return found.height
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from quant_sdk.lakehouse.coverage import expected_only, opens_of, slots_of
+from quant_sdk.lakehouse.specs import UTC_MICROS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,7 +153,7 @@ def _on_grid(windows: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
 def _slots_in(present: pl.LazyFrame, asked: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     """Return ``window`` and ``slot`` of every bar that lies in a window."""
     ends = opens_of(pl.Series([asked["start"].min(), asked["end"].max()]), timeframe)
-    first, last = (pl.lit(end).cast(pl.Datetime("us", "UTC")) for end in ends)
+    first, last = (pl.lit(end).cast(UTC_MICROS) for end in ends)
     bars = (
         present.filter(
             pl.col("symbol").is_in(asked["symbol"].unique().to_list()),

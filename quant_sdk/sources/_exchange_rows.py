@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 from polars.exceptions import PolarsError
 
+from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.sources._exchange_errors import malformed
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def read_rows(rows: Any, venue: str) -> pl.DataFrame:
         ]
     except (TypeError, ValueError, OverflowError, PolarsError):
         raise malformed(venue, "its rows are no bars") from None
-    return pl.DataFrame([(ts * 1000).cast(pl.Datetime("us", "UTC")), *columns])
+    return pl.DataFrame([(ts * 1000).cast(UTC_MICROS), *columns])
 
 
 def _columns(rows: Any) -> list[Sequence[Any]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import polars as pl
 
 from quant_registry.errors import SourceError, SourceRefused, UnknownSymbol
+from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.lakehouse.timeframe import Timeframe
 from quant_sdk.sources._beginning import OUT_OF_REACH, settle
 from quant_sdk.sources._reach import Reach
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 Cause = Literal["verified_empty", "not_listed_yet", "unknown_symbol", "fetch_failed", "no_progress"]
 
 COLUMNS: Final = {
-    "ts": pl.Datetime("us", "UTC"),
+    "ts": UTC_MICROS,
     **dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64()),
 }
 _SHOWN: Final = 200

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from quant_registry.errors import InvalidInput
+from quant_sdk.lakehouse.specs import UTC_MICROS
 from quant_sdk.lakehouse.timeframe import Timeframe, to_micros
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 FIRST: Final = datetime(2024, 1, 1, tzinfo=UTC)
 """The opening of the first bar, and the instant of the first trade or quote."""
 
-_UTC: Final = pl.Datetime("us", "UTC")
 _SECOND: Final = 1_000_000
 
 
@@ -48,7 +48,7 @@ def clean_bars(
         _grid(symbols, rows)
         .with_columns(
             timeframe=pl.lit(timeframe),
-            ts=(pl.col("n") * step.micros + first).cast(_UTC),
+            ts=(pl.col("n") * step.micros + first).cast(UTC_MICROS),
             open=walk.shift(1).over("symbol").fill_null(walk),
             close=walk,
             volume=1_000 + 100 * (_phase() * 3).sin(),
@@ -111,4 +111,4 @@ def _walk(phase: pl.Expr) -> pl.Expr:
 
 
 def _seconds() -> pl.Expr:
-    return (pl.col("n") * _SECOND + to_micros(FIRST)).cast(_UTC)
+    return (pl.col("n") * _SECOND + to_micros(FIRST)).cast(UTC_MICROS)

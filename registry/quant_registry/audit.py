@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from .errors import OwnershipLost
-from .files import make_folder, sync_folder, to_json, write_all
+from .files import make_folder, sync_path, to_json, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,7 +155,7 @@ class AuditLog:
         except FileNotFoundError:
             make_folder(self._path.parent)
             descriptor = os.open(self._path, flags | os.O_CREAT, 0o644)
-            sync_folder(self._path.parent)
+            sync_path(self._path.parent)
             return descriptor
 
 

@@ -58,7 +58,7 @@ def write_atomic_by(path: Path, write: Callable[[Path], None]) -> None:
 
     def fill(_: int, temporary: str) -> None:
         write(Path(temporary))
-        sync_folder(temporary)  # by its name: `write` may have put another file there
+        sync_path(temporary)  # by its name: `write` may have put another file there
 
     _replace(path, fill, None)
 
@@ -87,7 +87,7 @@ def _replace(
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    sync_folder(folder)
+    sync_path(folder)
     return True
 
 
@@ -98,9 +98,9 @@ def write_all(descriptor: int, content: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def sync_folder(folder: Path | str) -> None:
-    """Make the names in `folder` durable; of a file, its content."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_path(path: Path | str) -> None:
+    """Make what stands under a name durable: of a folder the names in it, of a file its content."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -114,7 +114,7 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     with suppress(FileExistsError):
         folder.mkdir()
-        sync_folder(folder.parent)
+        sync_path(folder.parent)
 
 
 def dump_json(document: Any) -> bytes:

@@ -65,7 +65,7 @@ def places() -> dict[str, tuple[Any, str, str]]:
         "in_holes": (holes.Holes, "_rewrite", "after"),
         "in_catalog": (catalog.Catalog, "_write", "after"),
         "in_features": (store.FeatureStore, "put", "after"),
-        "after_rewrite": (parts, "_sync", "after"),
+        "after_rewrite": (parts, "sync_path", "after"),
         "before_swap": (optimize, "swap_parts", "before"),
         "after_swap": (optimize, "swap_parts", "after"),
         "in_snapshot": (snapshot, "_link_table", "after"),

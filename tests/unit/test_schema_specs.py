@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from quant_sdk.lakehouse.catalog import EXCHANGE_VERSIONS, EXECUTION_VERSIONS, SYMBOL_VERSIONS
+from quant_sdk.lakehouse.causes import EMPTY
 from quant_sdk.lakehouse.specs import TABLES, VERIFIED_EMPTY
 from quant_sdk.schemas import FileSchemaRegistry
 from quant_sdk.schemas.dtypes import column_of, empty, polars_schema
-from quant_sdk.seamless.holes import EMPTY_CAUSES
 
 UNSTORED = {"ticks", "quotes"}
 SCHEMAS = FileSchemaRegistry()
@@ -42,7 +42,7 @@ def test_versions_are_named_by_what_the_catalog_closes_them_by():
 
 def test_the_causes_of_empty_intervals_are_those_that_holes_writes():
     causes = SCHEMAS.get(VERIFIED_EMPTY.name).column("cause")
-    assert set(causes.enumeration) == EMPTY_CAUSES
+    assert set(causes.enumeration) == EMPTY
 
 
 def test_features_are_keyed_as_their_store_keys_them():

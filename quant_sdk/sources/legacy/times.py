@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from quant_registry.errors import InvalidInput, SourceUnreadable
+from quant_sdk.lakehouse.specs import UTC_MICROS
 
 if TYPE_CHECKING:
     from quant_sdk.sources.legacy.protocol import SourceFile
@@ -21,7 +22,6 @@ WRONG_UNIT: Final = (datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 3, 1, tzin
 """Half-open; where epochs of today land when they are read in a unit that is too fine."""
 
 _EPOCH: Final = WRONG_UNIT[0]
-_UTC_US: Final = pl.Datetime("us", "UTC")
 _MICRO_DIGITS: Final = 6
 _FIX_TIMES: Final = "correct timestamp_unit or timestamp_column in the manifest, or the file"
 
@@ -83,8 +83,8 @@ def _from_epochs(column: pl.Series, file: SourceFile, now: datetime) -> pl.Serie
     epochs = column.cast(pl.Int64)
     if file.timestamp_unit == "ns":
         _whole_micros(epochs, file)
-        return (epochs // 1_000).cast(_UTC_US)
-    return (epochs * (UNITS["us"] // UNITS[file.timestamp_unit])).cast(_UTC_US)
+        return (epochs // 1_000).cast(UTC_MICROS)
+    return (epochs * (UNITS["us"] // UNITS[file.timestamp_unit])).cast(UTC_MICROS)
 
 
 def _from_datetimes(column: pl.Series, file: SourceFile, now: datetime) -> pl.Series:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from quant_sdk.errors import SourceError
 from quant_sdk.lakehouse.timeframe import Timeframe
+from quant_sdk.seamless.holes import FAILING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -136,10 +137,6 @@ class Counts:
             retryable=error.retryable,
         )
         self.failures.setdefault(series, failure)
-
-
-FAILING = frozenset({"fetch_failed", "no_progress"})
-"""Causes that may pass: another run asks again at once."""
 
 
 def failed_entirely(item: Gathered) -> bool:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from quant_sdk.errors import NoData
 from quant_sdk.lakehouse.lakehouse import Lakehouse
 from quant_sdk.seamless import standings
+from quant_sdk.seamless.holes import FAILING
 from quant_stages.data.verify.params import VerifyResult
-from quant_stages.intake.counts import FAILING
 from quant_stages.intake.wanted import parted, wanted
 from quant_stages.tables import parity_failed, parity_report
 
